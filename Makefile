@@ -1,0 +1,102 @@
+# Coxswain's tasks. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The environment is made anew when what it is made from has changed, and only then.
+LOCK := $(shell cat requirements/dev.txt pyproject.toml 2> /dev/null | sha256sum | cut -c1-16)
+READY := $(VENV)/.made-from-$(LOCK)
+DEMO_ROUNDS ?= 14
+
+##@ Try it
+
+demo: setup ## one real optimization on two lab hosts, from nothing to runs/demo/
+	@$(BIN)/cox demo --rounds $(DEMO_ROUNDS) --report runs/demo
+
+up: setup ## the bus and the services on this machine, until Ctrl-C
+	@$(BIN)/cox up
+
+down: ## stop what `cox up --detach` and `cox lab up` have started
+	@if [ -x $(BIN)/cox ]; then $(BIN)/cox down && $(BIN)/cox lab down; else echo "nothing ran"; fi
+
+fleet: ## the fleet in containers, from the images of `make images`
+	@deploy/compose up
+
+##@ Set up
+
+setup: preflight $(READY) ## what the machine lacks, and .venv with everything locked
+
+preflight: # what apt has to bring; says what is missing before it touches anything
+	@deploy/preflight
+
+$(READY): requirements/dev.txt pyproject.toml
+	@echo "making $(VENV) (locked, with hashes)"
+	@rm -rf $(VENV)
+	@"$$(deploy/preflight --python)" -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: ## write requirements/ anew from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--all-extras --group dev --generate-hashes --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" -o requirements/dev.txt pyproject.toml
+	@$(MAKE) lock-images
+	@! grep -nE '://|index-url|find-links' requirements/*.txt
+
+# What runs in guests and containers has Debian's Python: a lock for each set of extras.
+lock-images:
+	@for name in host gate:executor bus:bus cli:cli,executor; do \
+		extra="$${name#*:}"; [ "$$extra" != "$$name" ] || extra=; \
+		$(BIN)/uv pip compile --quiet --python-version 3.13 --constraints requirements/dev.txt \
+			$${extra:+--extra "$${extra%%,*}" --extra "$${extra##*,}"} \
+			--generate-hashes --no-emit-index-url --no-annotate \
+			--custom-compile-command "make lock" -o "requirements/$${name%%:*}.txt" pyproject.toml; \
+	done
+
+images: setup ## every container image, built on this machine (needs root and a Docker engine)
+	@$(BIN)/python deploy/images/build.py
+
+clean: ## forget .venv and all caches of tools; lab images and state stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+##@ Check it
+
+test: setup lint types ## everything: style, types, walls, all tests, those on a real kernel too
+	@$(BIN)/pytest -q -n 2 -m "not kernel and not compose"
+	@$(BIN)/pytest -q -m kernel
+
+unit: setup ## the tests that need no lab guest
+	@$(BIN)/pytest -q -n 2 -m "not kernel and not compose"
+
+kernel: setup ## the tests on a lab guest's kernel
+	@$(BIN)/pytest -q -m kernel
+
+compose-test: setup ## the fleet in containers: COX_TEST_HOSTS=1 takes one host instead of three
+	@if docker version > /dev/null 2>&1; then $(MAKE) images; else \
+		echo "compose-test: NO DOCKER ENGINE ANSWERS: the fleet of containers is not tested" >&2; fi
+	@$(BIN)/pytest -q -m compose
+
+lint: setup ## style, and which part may import which
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache | tail -4
+
+types: setup ## strict types
+	@$(BIN)/mypy
+
+bench: setup ## every policy on every workload, and fleets of 10 to 1,000 hosts: bench/results/
+	@$(BIN)/cox bench policies
+	@$(BIN)/cox bench fleet
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo up down fleet images compose-test setup preflight lock clean test unit kernel lint types bench help
+.PHONY: lock-images  # a part of lock

@@ -1,0 +1,1 @@
+"""`cox`: a client of the bus like any other."""

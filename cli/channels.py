@@ -1,0 +1,124 @@
+"""What is said where: every subject with the messages on it. `cox schema` and following use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from shared import messages as m
+
+if TYPE_CHECKING:
+    from shared.subjects import Service, Subjects
+
+Kind = Literal["request", "question", "command", "event", "heartbeat", "call", "dead"]
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """One subject, with a parameter where a host, an id or an instance stands."""
+
+    kind: Kind
+    service: str
+    verb: str
+    message: type[m.Message] | type[m.OptimizeRequest]
+    reply: type[m.Message] | None = None
+    of_host: bool = False
+
+    def address(self, subjects: Subjects) -> str:
+        """Its subject, parameters in braces."""
+        ns = subjects.namespace
+        host = ".{host}" if self.of_host else ""
+        match self.kind:
+            case "request":
+                return subjects.optimize
+            case "question":
+                return f"{ns}.svc.{self.service}.{self.verb}{host}"
+            case "command":
+                return f"{ns}.cmd.{self.service}.{self.verb}{host}"
+            case "event":
+                return f"{ns}.evt.{self.service}.{self.verb}.{{optimization}}"
+            case "heartbeat":
+                return f"{ns}.hb.{{service}}.{{instance}}"
+            case "call":
+                return subjects.roll_call
+            case "dead":
+                return f"{ns}.dead.{{stream}}"
+
+
+def _event(service: Service, verb: str, message: type[m.Message]) -> Channel:
+    return Channel(kind="event", service=service, verb=verb, message=message)
+
+
+def _command(
+    service: Service, verb: str, message: type[m.Message], *, of_host: bool = False
+) -> Channel:
+    return Channel(kind="command", service=service, verb=verb, message=message, of_host=of_host)
+
+
+def _question(
+    service: Service,
+    verb: str,
+    message: type[m.Message],
+    reply: type[m.Message],
+    *,
+    of_host: bool = False,
+) -> Channel:
+    return Channel(
+        kind="question", service=service, verb=verb, message=message, reply=reply, of_host=of_host
+    )
+
+
+CHANNELS: tuple[Channel, ...] = (
+    Channel(
+        kind="request",
+        service="planner",
+        verb="optimize",
+        message=m.OptimizeRequest,
+        reply=m.OptimizeReply,
+    ),
+    _question("planner", "cancel", m.CancelRequest, m.Reply),
+    _question("planner", "pause", m.PauseRequest, m.Reply),
+    _question("planner", "resume", m.ResumeRequest, m.Reply),
+    _question("planner", "freeze", m.FreezeRequest, m.Reply),
+    _question("planner", "drain", m.DrainRequest, m.Reply),
+    _question("learner", "recall", m.RecallRequest, m.Recollection),
+    _question("observer", "measure", m.MeasureRequest, m.Measurement, of_host=True),
+    _question("executor", "state", m.StateRequest, m.SchedulerState, of_host=True),
+    _question("executor", "revert", m.RevertRequest, m.SchedulerState, of_host=True),
+    _command("observer", "profile", m.ProfileCommand, of_host=True),
+    _command("observer", "probe", m.ProbeCommand, of_host=True),
+    _command("planner", "plan", m.PlanCommand),
+    _command("executor", "build", m.BuildCommand),
+    _command("executor", "trial", m.TrialCommand, of_host=True),
+    _command("executor", "stop", m.StopCommand, of_host=True),
+    _command("executor", "deploy", m.DeployCommand, of_host=True),
+    _command("executor", "confirm", m.ConfirmCommand, of_host=True),
+    _command("executor", "revert", m.RevertCommand, of_host=True),
+    _command("learner", "remember", m.RememberCommand),
+    _command("learner", "weigh", m.WeighCommand),
+    _event("planner", "accepted", m.Accepted),
+    _event("planner", "progress", m.Progress),
+    _event("planner", "planned", m.Plan),
+    _event("planner", "ended", m.Ended),
+    _event("observer", "profiled", m.Profiled),
+    _event("observer", "probed", m.Probed),
+    _event("executor", "built", m.Built),
+    _event("executor", "round", m.Round),
+    _event("executor", "trial_ended", m.TrialEnded),
+    _event("executor", "deployed", m.Deployed),
+    _event("executor", "confirmed", m.Confirmed),
+    _event("executor", "reverted", m.Reverted),
+    _event("learner", "judged", m.Judged),
+    _event("learner", "remembered", m.Remembered),
+    _event("learner", "weighed", m.Weighed),
+    Channel(kind="heartbeat", service="", verb="heartbeat", message=m.Heartbeat),
+    Channel(kind="call", service="", verb="roll", message=m.RollCall),
+    Channel(kind="dead", service="", verb="dead", message=m.DeadLetter),
+)
+
+EVENTS: dict[tuple[str, str], type[m.Message]] = {
+    (channel.service, channel.verb): channel.message  # type: ignore[misc]
+    for channel in CHANNELS
+    if channel.kind == "event"
+}
+"""(service, fact) → what it says."""

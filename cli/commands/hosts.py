@@ -1,0 +1,52 @@
+"""hosts, and who of them is let in."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.commands.options import Json
+
+Name = Annotated[str, typer.Argument(metavar="HOST", help="A host's name.")]
+
+hosts = typer.Typer(invoke_without_command=True)
+
+
+@hosts.callback(invoke_without_command=True)
+def hosts_list(context: typer.Context, json: Json = False) -> None:
+    """List the hosts on the bus, let one in, or throw one out.
+
+    The list says what they are, what schedules them, and what stands in the way.
+
+    Example:  cox hosts
+    """
+    if context.invoked_subcommand is None:
+        from cli import hosts as fleet_hosts
+        from cli import session
+
+        session.run(fleet_hosts.list_hosts(as_json=json))
+
+
+@hosts.command("enroll")
+def hosts_enroll(name: Name, json: Json = False) -> None:
+    """Let a host in: make its keys and its place on the bus, and say where the keys go.
+
+    Example:  cox hosts enroll web-1
+    """
+    from cli import enrolment, session
+
+    session.run(enrolment.enroll(name, as_json=json))
+
+
+@hosts.command("revoke")
+def hosts_revoke(name: Name, json: Json = False) -> None:
+    """Throw a host out: back to the kernel's default, then its keys open nothing any more.
+
+    Its connections end at once. One that does not answer is thrown out as it is, and that is said.
+
+    Example:  cox hosts revoke web-1
+    """
+    from cli import enrolment, session
+
+    session.run(enrolment.revoke(name, as_json=json))

@@ -1,0 +1,1 @@
+"""What stays of an optimization: `report.json`, `trace.json`, `report.png`."""

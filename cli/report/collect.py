@@ -1,0 +1,101 @@
+"""From the bus to a report: the record, the events, the spans."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from cli.channels import EVENTS
+from cli.follow.facts import Fact
+from cli.follow.life import Life
+from cli.report.compose import compose
+from shared.errors import CoxswainError, InputError, MessageError, RequestError
+from shared.messages import decode
+from shared.optimization import Optimization
+from shared.telemetry.store import Trace, read_trace
+from shared.workloads import Catalogue
+
+if TYPE_CHECKING:
+    from cli.report.model import Report
+    from shared.bus import Bus
+
+SPANS_S = 8.0
+"""How long the last spans may take: services send them in batches."""
+LOOK_S = 0.5
+NEWEST = "last"
+
+
+async def record_of(bus: Bus, identity: str) -> Optimization:
+    """An optimization's record; `last` is the newest. Raises RequestError."""
+    records = await bus.records("optimizations", Optimization)
+    if identity == NEWEST:
+        everything = [record.value for record in await records.all()]
+        if everything:
+            return max(everything, key=lambda state: state.created_unix_ns)
+    else:
+        found = await records.get(identity)
+        if found is not None:
+            return found.value
+    raise RequestError(
+        "unknown optimization",
+        expected="an id as `cox optimizations` lists them, or 'last'",
+        got=repr(identity) if identity != NEWEST else "no optimization was ever asked for",
+        advice="See `cox optimizations`.",
+    )
+
+
+async def life_of(bus: Bus, identity: str) -> Life:
+    """What its events add up to so far."""
+    life = Life()
+    subject = bus.subjects.events(optimization=identity)
+    async for name, data in bus.history("EVENTS", subject):
+        _, _, service, fact, _ = name.split(".")
+        try:
+            message = decode(data, EVENTS[service, fact])
+        except (KeyError, MessageError):
+            life.unreadable += 1
+            continue
+        life.take(Fact(service=service, name=fact, message=message, unix_ns=0, sequence=0))
+    return life
+
+
+async def report_of(bus: Bus, identity: str) -> Report:
+    """An optimization's report, over or not."""
+    record = await record_of(bus, identity)
+    return compose(record, await life_of(bus, record.id), units_of(record.request.workload))
+
+
+def units_of(workload: str) -> dict[str, str]:
+    """Units of a workload's metrics, if this machine's catalogue has it."""
+    with contextlib.suppress(CoxswainError):
+        return dict(Catalogue.load()[workload].units)
+    return {}
+
+
+async def trace_of(bus: Bus, record: Optimization) -> Trace:
+    """Its spans; for one that is over, all of them: the last ones are waited for.
+
+    Raises InputError if none ever came.
+    """
+    give_up_s = time.monotonic() + SPANS_S
+    while True:
+        late = time.monotonic() > give_up_s
+        try:
+            trace = await _read(bus, record.trace_id)
+        except InputError:
+            if late:
+                raise
+        else:
+            whole = not trace.problems() and any(
+                span.name.startswith("finish") for span in trace.spans
+            )
+            if whole or late or not record.over:
+                return trace
+        await asyncio.sleep(LOOK_S)
+
+
+async def _read(bus: Bus, trace_id: str) -> Trace:
+    payloads = [data async for _, data in bus.history("SPANS", bus.subjects.spans(trace_id))]
+    return read_trace(payloads, trace_id)

@@ -1,0 +1,1 @@
+"""The four services: observer, planner, executor, learner. They never import each other."""

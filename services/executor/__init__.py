@@ -1,0 +1,1 @@
+"""Executor: the only privileged service; builds policies (gate) and loads them (host)."""

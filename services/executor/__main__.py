@@ -1,0 +1,30 @@
+"""`python -m services.executor --role host|gate`: the only privileged service."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from shared.service import main
+
+
+def _run() -> int:
+    parser = argparse.ArgumentParser(prog="services.executor", description=__doc__)
+    parser.add_argument(
+        "--role",
+        choices=("host", "gate"),
+        required=True,
+        help="host: load policies on this machine; gate: build and prove them",
+    )
+    # Each role imports only what it needs: a host has no compiler, the gate no libbpf loader.
+    if parser.parse_args().role == "host":
+        from services.executor.host.service import host_role  # noqa: PLC0415
+
+        return main("executor", host_role, of_host=True)
+    from services.executor.gate.service import gate_role  # noqa: PLC0415
+
+    return main("executor", gate_role, of_host=False)
+
+
+if __name__ == "__main__":
+    sys.exit(_run())

@@ -1,0 +1,10 @@
+"""The gate: from a policy's source to an object that may be loaded, or reasons why not.
+
+`build` runs the stages in order; each says yes or no with reasons and evidence. Nothing here
+touches the kernel or the bus.
+"""
+
+from services.executor.gate.pipeline import Accepted, BuildRequest, Rejected, build
+from services.executor.gate.workshop import Workshop
+
+__all__ = ["Accepted", "BuildRequest", "Rejected", "Workshop", "build"]

@@ -1,0 +1,104 @@
+"""The gate's stages in their order, cheapest first, and what comes out at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from services.executor.gate.bound import BoundStage
+from services.executor.gate.compile import CompileStage
+from services.executor.gate.link import LinkStage
+from services.executor.gate.proof import ProofStage
+from services.executor.gate.source import SourceStage
+from services.executor.gate.stage import MAX_REASONS, Stage, Verdict, Work
+from shared.messages import Artifact, Reason
+from shared.policies import Manifest, Policy
+
+if TYPE_CHECKING:
+    from services.executor.gate.workshop import Workshop
+
+STAGES: Final[tuple[Stage, ...]] = (
+    BoundStage(),
+    SourceStage(),
+    CompileStage(),
+    ProofStage(),
+    LinkStage(),
+)
+
+
+class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy to build: the repository's, or new hooks under a manifest."""
+
+    manifest: Manifest
+    source: str
+
+    @classmethod
+    def of(cls, policy: Policy) -> BuildRequest:
+        """As it stands in a catalogue."""
+        return cls(manifest=policy.manifest, source=policy.source)
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """An object that may be loaded, and what was proven on the way."""
+
+    artifact: Artifact
+    object: bytes
+    verdicts: list[Verdict]
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
+    """Why not: the reasons of the first stage that said no."""
+
+    policy: str
+    stage: str
+    reasons: list[Reason]
+    verdicts: list[Verdict]
+
+
+def build(request: BuildRequest, workshop: Workshop) -> Accepted | Rejected:
+    """Take a policy through all stages. Raises MachineError if this machine cannot build."""
+    verdicts: list[Verdict] = []
+    with tempfile.TemporaryDirectory(prefix="cox-gate-") as directory:
+        work = Work(
+            manifest=request.manifest,
+            source=request.source,
+            workshop=workshop,
+            directory=Path(directory),
+        )
+        for stage in STAGES:
+            started = time.monotonic()
+            finding = stage(work)
+            verdict = Verdict(
+                stage=stage.name,
+                passed=not finding.reasons,
+                reasons=finding.reasons[:MAX_REASONS],
+                evidence=finding.evidence,
+                seconds=time.monotonic() - started,
+            )
+            verdicts.append(verdict)
+            if not verdict.passed:
+                return Rejected(
+                    policy=request.manifest.name,
+                    stage=stage.name,
+                    reasons=verdict.reasons,
+                    verdicts=verdicts,
+                )
+    evidence = {key: value for verdict in verdicts for key, value in verdict.evidence.items()}
+    return Accepted(
+        artifact=Artifact(
+            sha256=hashlib.sha256(work.object).hexdigest(),
+            size_bytes=len(work.object),
+            policy=request.manifest.name,
+            version=request.manifest.version,
+            source_sha256=hashlib.sha256(request.source.encode()).hexdigest(),
+            toolchain=workshop.toolchain.version,
+            evidence=evidence,
+        ),
+        object=work.object,
+        verdicts=verdicts,
+    )

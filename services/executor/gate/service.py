@@ -1,0 +1,139 @@
+"""The executor's gate role on the bus: a build command in, an artifact or reasons out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from services.executor.gate.pipeline import Accepted, BuildRequest, Rejected, build
+from services.executor.gate.workshop import Workshop
+from shared import attributes as names
+from shared.errors import CoxswainError, SchedulerError
+from shared.messages import BuildCommand, Built, Cost
+from shared.metrics import declared
+from shared.policies import Catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from shared.bus import Bus, Delivery
+    from shared.settings import Settings
+    from shared.telemetry import Telemetry
+    from shared.telemetry.spans import Span
+
+log = structlog.get_logger(__name__)
+
+
+class Gate:
+    """Builds policies for the whole fleet; whoever wrote one, the same stages judge it."""
+
+    def __init__(
+        self, bus: Bus, telemetry: Telemetry, workshop: Workshop, policies: Catalogue
+    ) -> None:
+        self._bus = bus
+        self._telemetry = telemetry
+        self._workshop = workshop
+        self._policies = policies
+
+    async def start(self) -> None:
+        """Take build commands."""
+        self._telemetry.metrics.expose(*declared.GATE)
+        self._bus.consume(
+            "COMMANDS",
+            self._bus.subjects.consumer("executor", "gate"),
+            {"build": (BuildCommand, self._build)},
+            concurrency=2,
+        )
+
+    async def _build(self, command: BuildCommand, delivery: Delivery) -> None:
+        started = time.monotonic()
+        with self._telemetry.span(
+            "build",
+            of=command.policy,
+            attributes={
+                names.OPTIMIZATION_ID: command.optimization,
+                names.POLICY_NAME: command.policy,
+                names.DELIVERIES: delivery.deliveries,
+            },
+        ) as span:
+            try:
+                built = await self._made(command, span, started)
+            except CoxswainError as error:
+                span.fail(str(error), kind=type(error).__name__)
+                built = Built(
+                    optimization=command.optimization,
+                    policy=command.policy,
+                    problem=error.problem,
+                    cost=Cost(wall_s=time.monotonic() - started),
+                )
+        self._count(built)
+        await self._bus.publish(
+            self._bus.subjects.event("executor", "built", command.optimization),
+            built,
+            message_id=f"{command.optimization}-built-{command.policy}",
+        )
+
+    def _count(self, built: Built) -> None:
+        metrics = self._telemetry.metrics
+        if built.problem is not None:
+            outcome = "failed"
+        else:
+            outcome = "accepted" if built.artifact is not None else "rejected"
+        metrics.count(declared.BUILDS, outcome=outcome)
+        metrics.observe(declared.BUILDING, built.cost.wall_s)
+
+    async def _made(self, command: BuildCommand, span: Span, started: float) -> Built:
+        if command.expires_unix_ns and time.time_ns() > command.expires_unix_ns:
+            raise SchedulerError("the build command came after its optimization's budget")
+        policy = self._policies[command.policy]
+        request = BuildRequest(manifest=policy.manifest, source=command.source or policy.source)
+        result = await asyncio.to_thread(build, request, self._workshop)
+        for verdict in result.verdicts:
+            span.event(
+                "gate.stage_done",
+                {
+                    names.GATE_STAGE: verdict.stage,
+                    names.OUTCOME: "passed" if verdict.passed else "rejected",
+                    names.COST_WALL_S: verdict.seconds,
+                },
+            )
+        cost = Cost(wall_s=time.monotonic() - started)
+        match result:
+            case Rejected(stage=stage, reasons=reasons):
+                # A rejection is what the gate is for: an outcome, not an error.
+                span.set(
+                    {
+                        names.OUTCOME: "rejected",
+                        names.GATE_STAGE: stage,
+                        names.GATE_REASONS: [f"{r.rule}: {r.text}" for r in reasons],
+                    }
+                )
+                self._telemetry.metrics.count(declared.REJECTIONS, stage=stage)
+                log.info("gate.rejected", policy=command.policy, stage=stage)
+                return Built(
+                    optimization=command.optimization,
+                    policy=command.policy,
+                    reasons=reasons,
+                    cost=cost,
+                )
+            case Accepted(artifact=artifact, object=data):
+                digest = await self._bus.put_artifact(data)
+                span.set({names.ARTIFACT_SHA256: digest})
+                log.info("gate.accepted", policy=command.policy, artifact=digest[:12])
+                return Built(
+                    optimization=command.optimization,
+                    policy=command.policy,
+                    artifact=artifact,
+                    cost=cost,
+                )
+
+
+@contextlib.asynccontextmanager
+async def gate_role(_settings: Settings, bus: Bus, telemetry: Telemetry) -> AsyncIterator[None]:
+    """Build policies while the context is open. Raises MachineError without a toolchain."""
+    await Gate(bus, telemetry, Workshop(), Catalogue.load()).start()
+    yield

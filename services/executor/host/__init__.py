@@ -1,0 +1,1 @@
+"""The executor's host role: the one process that may change this host's CPU scheduler."""

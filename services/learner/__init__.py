@@ -1,0 +1,1 @@
+"""Learner: judges trials, remembers outcomes."""

@@ -1,0 +1,144 @@
+"""What was learned from trials: a fold over Remembered events, asked by fingerprint.
+
+The events are the memory; this is only its index, rebuilt at every start. An outcome counts
+once however often it is told, and the order of arrival changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from services.learner.similarity import Similarity
+from shared import fingerprint
+from shared.messages import Outcome, RecallRequest, Recollection, Remembered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+EXACT_LIMIT = 20
+NEAR_LIMIT = 10
+NEAR_ENOUGH = 0.3
+"""Similarity (0 to 1) below which a fingerprint has nothing to teach another."""
+
+DOUBT_PAIRS = 8
+"""Pairs at which an estimate is believed by half: it is shrunk by n / (n + this)."""
+
+Key = tuple[str, str, tuple[tuple[str, int], ...]]
+"""A candidate: policy, version, parameters."""
+
+
+class Memory:
+    """Outcomes by fingerprint."""
+
+    def __init__(self, events: Iterable[Remembered] = ()) -> None:
+        self._outcomes: dict[str, Outcome] = {}
+        self._by_fingerprint: dict[str, set[str]] = defaultdict(set)
+        for event in events:
+            self.remember(event)
+
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    def remember(self, event: Remembered) -> None:
+        """Take in an event; one that was seen before changes nothing."""
+        for outcome in event.outcomes:
+            identity = _identity(outcome)
+            known = self._outcomes.get(identity)
+            if known is None or outcome.unix_ns < known.unix_ns:
+                self._outcomes[identity] = outcome
+            self._by_fingerprint[fingerprint.key(outcome.fingerprint)].add(identity)
+
+    def recall(self, request: RecallRequest) -> Recollection:
+        """What is known, best first and failures last, one outcome for each candidate.
+
+        A candidate is worth trying unless its outcome's verdict is revert: whatever it once
+        achieved, it is told as a failure if the latest evidence is one. What failed under
+        this very fingerprint is not told again as near.
+        """
+        asked = fingerprint.key(request.fingerprint)
+        exact = self._candidates(asked)
+        failed = {_candidate(each[-1]) for each in exact if each[-1].verdict == "revert"}
+        similarity = Similarity(request, list(self._outcomes.values()))
+        near = [
+            (merit(evidence) * likeness, evidence)
+            for other in self._by_fingerprint
+            if other != asked
+            for evidence in self._candidates(other)
+            if _candidate(evidence[-1]) not in failed
+            and (likeness := similarity.to(evidence[-1])) >= NEAR_ENOUGH
+        ]
+        return Recollection(
+            exact=_ranked([(merit(each), each) for each in exact])[:EXACT_LIMIT],
+            near=_ranked(near)[:NEAR_LIMIT],
+        )
+
+    def _candidates(self, at: str) -> list[list[Outcome]]:
+        """The evidence for each candidate under one fingerprint, oldest first."""
+        groups: dict[Key, list[Outcome]] = defaultdict(list)
+        known = (self._outcomes[identity] for identity in self._by_fingerprint.get(at, ()))
+        for outcome in sorted(known, key=_age):
+            groups[_candidate(outcome)].append(outcome)
+        return list(groups.values())
+
+
+def merit(evidence: Sequence[Outcome]) -> float:
+    """What a candidate can be expected to gain, as a log, from its outcomes, oldest first.
+
+    Only what came after the last revert counts. The mean over all pairs is shrunk for few
+    pairs, and a gain is halved that no trial has confirmed. A loss is not shrunk: doubt is
+    no credit.
+    """
+    standing = [each for each in _standing(evidence) if each.ratio > 0]
+    sign = 1 if fingerprint.direction(evidence[-1].fingerprint) == "higher" else -1
+    pairs = sum(each.pairs for each in standing)
+    if not pairs:
+        return 0.0
+    gain = sign * math.fsum(each.pairs * math.log(each.ratio) for each in standing) / pairs
+    if gain <= 0:
+        return gain
+    confirmed = any(each.verdict == "promote" for each in standing)
+    return gain * pairs / (pairs + DOUBT_PAIRS) * (1.0 if confirmed else 0.5)
+
+
+def spokesman(evidence: Sequence[Outcome]) -> Outcome:
+    """The outcome that speaks for a candidate.
+
+    A revert if it is the latest evidence; else since the last revert the latest promotion, or
+    the latest of all if there is none.
+    """
+    return max(_standing(evidence), key=lambda each: (each.verdict == "promote", _age(each)))
+
+
+def _standing(evidence: Sequence[Outcome]) -> Sequence[Outcome]:
+    """The latest revert alone, if nothing came after it; else what came after the last."""
+    since = 0
+    for position, outcome in enumerate(evidence[:-1]):
+        if outcome.verdict == "revert":
+            since = position + 1
+    return evidence[-1:] if evidence[-1].verdict == "revert" else evidence[since:]
+
+
+def _ranked(candidates: Iterable[tuple[float, list[Outcome]]]) -> list[Outcome]:
+    told = [(worth, spokesman(evidence)) for worth, evidence in candidates]
+    told.sort(key=lambda pair: (pair[1].verdict == "revert", -pair[0], _identity(pair[1])))
+    return [outcome for _, outcome in told]
+
+
+def _candidate(outcome: Outcome) -> Key:
+    return outcome.policy, outcome.version, tuple(sorted(outcome.parameters.items()))
+
+
+def _age(outcome: Outcome) -> tuple[int, int, str]:
+    """Later is larger; of two at the same time the one with more pairs came later."""
+    return outcome.unix_ns, outcome.pairs, _identity(outcome)
+
+
+def _identity(outcome: Outcome) -> str:
+    """What an outcome says, but for when: a planner that resumes may tell it again."""
+    content = msgspec.structs.replace(outcome, unix_ns=0)
+    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()

@@ -1,0 +1,1 @@
+"""Observer: sees one host, runs and measures workloads; unprivileged."""

@@ -1,0 +1,155 @@
+"""Profiles a workload while it runs, or a whole host for a while, and says what that cost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from services.observer.profile.classifier import classify
+from services.observer.profile.features import features
+from services.observer.profile.pace import Pace
+from services.observer.profile.sampler import BusyTicks, Sampler
+from services.observer.profile.summary import summarize
+from shared.messages import Cost, Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from services.observer.profile.sampler import Sample
+    from services.observer.runner import WorkloadRunner
+    from shared.messages import Inventory
+    from shared.workloads import Workload
+
+
+_T = TypeVar("_T")
+
+_NICE: Final = -15
+"""Beside 40 hogs on two CPUs, a look of some milliseconds would take a second in its turn."""
+
+
+async def profile_workload(
+    runner: WorkloadRunner, workload: Workload, seed: int, host: str, inventory: Inventory
+) -> Profile:
+    """Run the workload once and watch it from its first to its last moment.
+
+    Its own metrics become the profile's `baseline`. Raises what the
+    runner raises for a workload that cannot run, or gave no metrics.
+    """
+    watch = _Watch(inventory)
+    await watch.begin()
+    async with runner.started(workload, seed) as running:
+        ended = asyncio.ensure_future(running.wait())
+        try:
+            await watch.until(ended, running.pids, running.cgroup)
+        finally:
+            if not ended.done():
+                ended.cancel()
+        measurement = await ended
+    return await watch.end(host, workload.name, measurement.metrics)
+
+
+async def profile_host(seconds: float, host: str, inventory: Inventory) -> Profile:
+    """Watch all that runs on this host for a while; kernel threads and this process excepted."""
+    watch = _Watch(inventory)
+    await watch.begin()
+    ended = asyncio.ensure_future(asyncio.sleep(seconds))
+    try:
+        await watch.until(ended, watch.sampler.pids, None)
+    finally:
+        ended.cancel()
+    return await watch.end(host, "host", {})
+
+
+class _Watch:
+    """One profile in the making. A thread looks, so that the service stays responsive."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.sampler = Sampler()
+        self._inventory = inventory
+        self._pace = Pace(inventory.cpus, emulated=inventory.virtualization.startswith("qemu-tcg"))
+        self._samples: list[Sample] = []
+        self._before = BusyTicks(0, 0)
+        self._cpu_s = 0.0
+        self._began_s = time.monotonic()
+
+    async def begin(self) -> None:
+        """Note what kernel threads have used until now. Before the workload starts: it is slow."""
+        self._before = await asyncio.to_thread(self._paid, self.sampler.kernel_threads)
+
+    async def until(
+        self,
+        ended: asyncio.Future[_T],
+        pids: Callable[[], Iterable[int]],
+        cgroup: Path | None,
+    ) -> None:
+        """Look at once, then again and again; the last look comes when `ended` is done."""
+        over = threading.Event()
+        ended.add_done_callback(lambda _: over.set())
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, "looking", _go_first) as thread:
+            try:
+                await loop.run_in_executor(thread, self._look_until, over, pids, cgroup)
+            finally:
+                over.set()
+
+    async def end(self, host: str, workload: str, baseline: dict[str, float]) -> Profile:
+        """The profile of what was seen."""
+        found = await asyncio.to_thread(self._paid, self._features)
+        classification = classify(found)
+        return Profile(
+            host=host,
+            workload=workload,
+            features=found,
+            workload_class=classification.workload_class,
+            confidence=classification.confidence,
+            summary=summarize(found, classification, self._inventory, workload),
+            baseline=baseline,
+            seconds=found["seconds"],
+            cost=Cost(wall_s=time.monotonic() - self._began_s, cpu_s=self._cpu_s),
+        )
+
+    def _features(self) -> dict[str, float]:
+        return features(self._samples, self._before, self.sampler.kernel_threads())
+
+    def _look_until(
+        self, over: threading.Event, pids: Callable[[], Iterable[int]], cgroup: Path | None
+    ) -> None:
+        self._look(pids, cgroup, totals=True)
+        while not over.wait(self._pace.interval_s):
+            self._look(pids, cgroup, totals=False)
+        self._look(pids, cgroup, totals=True)
+
+    def _look(
+        self, pids: Callable[[], Iterable[int]], cgroup: Path | None, *, totals: bool
+    ) -> None:
+        allowance_s = self._pace.allowance_s
+        before_s = self._cpu_s
+        self._samples.append(
+            self._paid(
+                lambda: self.sampler.take(
+                    pids(), cgroup=cgroup, allowance_s=allowance_s, totals=totals
+                )
+            )
+        )
+        if not totals:
+            self._pace.spent(self._cpu_s - before_s, allowance_s)
+
+    def _paid(self, work: Callable[[], _T]) -> _T:
+        """Do it, and count this thread's CPU time."""
+        before_s = time.thread_time()
+        try:
+            return work()
+        finally:
+            self._cpu_s += time.thread_time() - before_s
+
+
+def _go_first() -> None:
+    """Let this thread run before those it looks at, where the host permits (RLIMIT_NICE)."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

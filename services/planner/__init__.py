@@ -1,0 +1,1 @@
+"""Planner: decides what to try; owns every optimization's state machine."""

@@ -1,0 +1,238 @@
+"""Trials on the canary: screen what has not been screened, then confirm the best."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from msgspec.structs import replace
+
+from services.planner.machine import rollout
+from services.planner.machine.ending import finish, give_up
+from services.planner.machine.writing import (
+    SLACK_S,
+    charge,
+    command,
+    enter,
+    ns,
+    stand_still,
+    stop_trial,
+)
+from shared.messages import Judged, Round, TrialCommand, TrialSpec
+from shared.optimization import TrialRecord
+
+if TYPE_CHECKING:
+    from shared.messages import Artifact, Candidate, TrialEnded
+    from shared.optimization import Optimization
+
+MIN_PAIRS = 8
+"""The judge promotes nothing on fewer."""
+
+
+def on_trial_news(
+    state: Optimization, news: Round | Judged | TrialEnded, now_unix_ns: int
+) -> Optimization:
+    """A pair, the judge's word on it, or the trial's end."""
+    trial = state.trials[-1]
+    if news.trial != trial.trial or (trial.ended is not None and not isinstance(news, Judged)):
+        return state
+    if isinstance(news, Round):
+        if news.index < trial.pairs:
+            return state
+        state = _update(state, replace(trial, pairs=news.index + 1))
+        return replace(state, deadline_unix_ns=now_unix_ns + ns(_pair_s(state)))
+    if isinstance(news, Judged):
+        if trial.judged is not None and news.pairs <= trial.judged.pairs:
+            return state
+        first = trial.decision is None and news.verdict != "continue"
+        trial = replace(trial, judged=news, decision=news if first else trial.decision)
+        state = _update(state, trial)
+        if first and trial.ended is None and trial.spec.stage == "confirm":
+            state = stop_trial(state, f"decided: {news.verdict} after {news.pairs} pairs")
+    else:
+        state = _update(state, replace(trial, ended=news, pairs=news.pairs))
+        state = replace(state, costs=charge(state, "trial", news.cost))
+    trial = state.trials[-1]
+    if trial.ended is None:
+        return state
+    judged_pairs = trial.judged.pairs if trial.judged is not None else 0
+    if trial.ended.end in {"completed", "stopped"} and judged_pairs < trial.ended.pairs:
+        # The judge has not seen the last round yet; its word comes, or the deadline does.
+        return replace(state, deadline_unix_ns=now_unix_ns + ns(SLACK_S))
+    return _after_trial(state, trial, now_unix_ns)
+
+
+def _after_trial(state: Optimization, trial: TrialRecord, now_unix_ns: int) -> Optimization:
+    assert trial.ended is not None
+    end = trial.ended
+    if end.end in {"workload", "foreign", "interrupted"}:
+        why = str(end.problem) if end.problem else end.end
+        return give_up(state, "failed", f"the trial on {end.host} broke off: {why}", now_unix_ns)
+    promoted = (
+        trial.spec.stage == "confirm"
+        and trial.decision is not None
+        and trial.decision.verdict == "promote"
+        and trial.judged is not None
+        and trial.judged.verdict != "revert"
+        and end.end in {"completed", "stopped"}
+    )
+    if promoted:
+        return rollout.begin(replace(state, winner=trial), now_unix_ns)
+    return next_trial(state, now_unix_ns)
+
+
+def next_trial(state: Optimization, now_unix_ns: int) -> Optimization:
+    """Screen what has not been screened, then confirm the best; stop when rounds run out."""
+    if state.holds:
+        return stand_still(state, now_unix_ns)
+    assert state.plan is not None
+    candidates = [c for c in state.plan.candidates if _artifact_of(state, c) is not None]
+    if not candidates:
+        return _nothing_left(state, now_unix_ns)
+    left = state.request.budget.rounds - state.rounds_used
+    screening = state.plan.screen_pairs if len(candidates) > 1 else 0
+    if screening:
+        tried = [trial.candidate for trial in state.trials]
+        for candidate in candidates:
+            if candidate not in tried and left - screening >= MIN_PAIRS:
+                return _start_trial(state, candidate, "screen", screening, now_unix_ns)
+    confirmed = [t.candidate for t in state.trials if t.spec.stage == "confirm"]
+    ranked = sorted(
+        (c for c in candidates if c not in confirmed and not _broke(state, c)),
+        key=lambda c: _estimate(state, c),
+    )
+    if not ranked or left < MIN_PAIRS:
+        return _nothing_left(state, now_unix_ns)
+    if confirmed and _estimate(state, ranked[0]) >= 0.0:
+        # The second best did not look better than the default when it was screened.
+        return _nothing_left(state, now_unix_ns)
+    pairs = min(left, state.plan.confirm_pairs)
+    return _start_trial(state, ranked[0], "confirm", pairs, now_unix_ns)
+
+
+def _start_trial(
+    state: Optimization,
+    candidate: Candidate,
+    stage: Literal["screen", "confirm"],
+    pairs: int,
+    now_unix_ns: int,
+) -> Optimization:
+    artifact = _artifact_of(state, candidate)
+    assert artifact is not None
+    number = len(state.trials) + 1
+    confirmations = sum(1 for trial in state.trials if trial.spec.stage == "confirm")
+    record = TrialRecord(
+        trial=f"{state.id}-t{number}",
+        host=state.canary,
+        candidate=candidate,
+        artifact=artifact,
+        spec=TrialSpec(
+            objective=state.objective,
+            guardrails=state.guardrails,
+            stage=stage,
+            min_pairs=min(MIN_PAIRS, pairs),
+            max_pairs=pairs,
+            comparisons=confirmations + 1,
+        ),
+        # Rounds that nobody has looked at: every trial draws its own load.
+        seed=state.request.seed * 1000 + number,
+    )
+    if not state.trials:
+        state = rollout.look_before(state)
+    state = replace(state, trials=[*state.trials, record])
+    state = command(
+        state,
+        "executor",
+        "trial",
+        state.canary,
+        TrialCommand(
+            optimization=state.id,
+            trial=record.trial,
+            policy=candidate.policy,
+            version=candidate.version,
+            parameters=candidate.parameters,
+            artifact=artifact,
+            workload=state.request.workload,
+            spec=record.spec,
+            seed=record.seed,
+            measure_timeout_s=state.timeout_s,
+            fence=state.fence,
+            expires_unix_ns=state.expires_unix_ns,
+        ),
+    )
+    text = f"{stage} {candidate.policy} on {state.canary}, up to {pairs} pairs"
+    return enter(state, "trying", _pair_s(state), now_unix_ns, text)
+
+
+def _nothing_left(state: Optimization, now_unix_ns: int) -> Optimization:
+    """No candidate was promoted and none is left: say which kind of no it was."""
+    if not state.trials:
+        rejections = [
+            f"{policy}: {reason.stage}/{reason.rule}: {reason.text}"
+            for policy, built in state.builds.items()
+            for reason in built.reasons
+        ]
+        problems = [
+            f"{policy}: {built.problem}"
+            for policy, built in state.builds.items()
+            if built.problem is not None
+        ]
+        if rejections or not problems:
+            why = "; ".join(rejections) or "no candidate passed the gate"
+            return finish(state, "rejected", why, now_unix_ns)
+        return finish(state, "failed", "; ".join(problems), now_unix_ns)
+    refused = [t for t in state.trials if t.ended is not None and t.ended.end == "verifier"]
+    if len(refused) == len(state.trials):
+        why = "; ".join(
+            f"{t.candidate.policy}: the kernel's verifier said no: {t.ended.problem}"
+            for t in refused
+            if t.ended is not None
+        )
+        return finish(state, "rejected", why, now_unix_ns)
+    return finish(state, "kept-default", _why_not(state), now_unix_ns)
+
+
+def _why_not(state: Optimization) -> str:
+    said = []
+    for trial in state.trials:
+        name = trial.candidate.policy
+        if trial.ended is not None and trial.ended.end not in {"completed", "stopped"}:
+            said.append(f"{name}: {trial.ended.end}: {trial.ended.problem or ''}".rstrip(": "))
+        elif trial.decision is not None and trial.spec.stage == "confirm":
+            said.append(f"{name}: {trial.decision.verdict}: {'; '.join(trial.decision.reasons)}")
+    return " | ".join(said) or "no candidate looked better than the default when screened"
+
+
+def _artifact_of(state: Optimization, candidate: Candidate) -> Artifact | None:
+    built = state.builds.get(candidate.policy)
+    return built.artifact if built is not None else None
+
+
+def _broke(state: Optimization, candidate: Candidate) -> bool:
+    """Whether a trial of it ended in a fault, or in the judge's clear no."""
+    return any(
+        trial.candidate == candidate
+        and (
+            (trial.ended is not None and trial.ended.end not in {"completed", "stopped"})
+            or (trial.judged is not None and trial.judged.verdict == "revert")
+        )
+        for trial in state.trials
+    )
+
+
+def _estimate(state: Optimization, candidate: Candidate) -> float:
+    """The gain so far as a log ratio, below 0 is better; the prediction where nothing is known."""
+    sign = 1.0 if state.objective.direction == "lower" else -1.0
+    for trial in reversed(state.trials):
+        if trial.candidate == candidate and trial.judged is not None and trial.judged.ratio > 0:
+            return sign * math.log(trial.judged.ratio)
+    return sign * math.log(max(candidate.predicted_ratio, 1e-9))
+
+
+def _update(state: Optimization, trial: TrialRecord) -> Optimization:
+    return replace(state, trials=[*state.trials[:-1], trial])
+
+
+def _pair_s(state: Optimization) -> float:
+    """How long to wait for the next pair: it holds two runs, and a restart of a service."""
+    return 6 * state.round_s + SLACK_S

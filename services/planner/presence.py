@@ -1,0 +1,64 @@
+"""Who is there: hosts whose observer and executor have been heard lately."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from shared.errors import MessageError
+from shared.messages import Heartbeat, decode
+from shared.service import CALL_S, HEARTBEAT_S, call_roll
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nats.aio.msg import Msg
+
+    from shared.bus import Bus
+
+SILENT_S = 2.5 * HEARTBEAT_S
+"""A host that misses two beats is not there, unless it answers when the roll is called."""
+ANSWER_S = 5 * CALL_S
+"""Emulated hosts under load are late."""
+
+_PARTS = ("observer", "executor")
+
+
+class Presence:
+    """Heard heartbeats, by our own clock: hosts' clocks may be wrong."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._heard: dict[tuple[str, str], float] = {}
+
+    async def start(self) -> None:
+        """Listen from now on."""
+        await self._bus.nc.subscribe(self._bus.subjects.heartbeats(), cb=self._hear)
+
+    def missing(self, host: str) -> list[str]:
+        """The services of a host that are silent."""
+        now = time.monotonic()
+        return [
+            part for part in _PARTS if now - self._heard.get((part, host), -SILENT_S) >= SILENT_S
+        ]
+
+    async def wait_for(self, hosts: Iterable[str]) -> None:
+        """Until all of them are heard, or as long as it takes to be sure that they are silent.
+
+        A planner that has just started has not heard anybody yet.
+        """
+        names = list(hosts)
+        if any(map(self.missing, names)):
+            await call_roll(self._bus)
+        deadline = time.monotonic() + ANSWER_S
+        while any(map(self.missing, names)) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+    async def _hear(self, message: Msg) -> None:
+        try:
+            beat = decode(message.data, Heartbeat)
+        except MessageError:
+            return
+        if beat.host:
+            self._heard[beat.service, beat.host] = time.monotonic()

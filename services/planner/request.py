@@ -1,0 +1,115 @@
+"""From a client's request to an optimization: is it possible, and in what budget."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from shared.errors import RequestError
+from shared.optimization import Optimization
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from shared.fleet import Orders
+    from shared.messages import Inventory, OptimizeRequest
+    from shared.workloads import Workload
+
+MIN_ROUNDS = 8
+
+
+def new_id(now_unix_ns: int) -> str:
+    """An optimization's id: sorts by time, and two in one second differ."""
+    stamp = time.strftime("%m%d-%H%M%S", time.gmtime(now_unix_ns / 1e9))
+    return f"o{stamp}-{uuid.uuid4().hex[:4]}"
+
+
+def check_policies(request: OptimizeRequest, known: Collection[str]) -> None:
+    """Raise RequestError for a policy that does not exist."""
+    unknown = sorted(set(request.policies) - set(known))
+    if unknown:
+        raise RequestError(
+            "unknown policy",
+            expected=f"one of {', '.join(sorted(known))}",
+            got=", ".join(unknown),
+            advice="`cox policies` lists them.",
+        )
+
+
+def check_budget(request: OptimizeRequest, round_s: float) -> None:
+    """Raise RequestError if the fewest rounds that can decide do not fit into the seconds."""
+    needed_s = MIN_ROUNDS * 2 * round_s
+    if request.budget.seconds < needed_s:
+        raise RequestError(
+            "the budget contradicts itself",
+            expected=f"at least {needed_s:.0f} s: {MIN_ROUNDS} pairs of runs of {round_s:.0f} s",
+            got=f"{request.budget.seconds} s",
+            advice="Give more seconds, or take a workload with shorter rounds.",
+        )
+
+
+def check_rollout(request: OptimizeRequest) -> None:
+    """Raise RequestError for steps that do not rise to all, or soaks longer than the budget."""
+    steps = request.rollout.cohorts
+    if list(steps) != sorted(set(steps)) or steps[-1] != 100:
+        raise RequestError(
+            "the rollout's cohorts contradict each other",
+            expected="percentages that rise to 100, such as [10, 50, 100]",
+            got=str(list(steps)),
+            advice="Each is how much of the fleet has the candidate when that step is done.",
+        )
+    soaking_s = (len(steps) + 1) * request.rollout.soak_s
+    if soaking_s >= request.budget.seconds:
+        raise RequestError(
+            "the budget contradicts the rollout",
+            expected=f"more than {soaking_s:.0f} s: the canary and {len(steps)} cohorts soak "
+            f"for {request.rollout.soak_s:.0f} s each",
+            got=f"{request.budget.seconds} s",
+            advice="Give more seconds, fewer cohorts or shorter soaks.",
+        )
+
+
+def check_not_frozen(orders: Orders) -> None:
+    """Raise RequestError in a frozen fleet: for requests that do not wait."""
+    if orders.frozen:
+        raise RequestError(
+            "the fleet is frozen",
+            expected="a fleet in which work may begin",
+            got=orders.reason or "no reason was given",
+            advice="Wait for `cox unfreeze`, or let the request wait.",
+        )
+
+
+def open_optimization(
+    request: OptimizeRequest,
+    workload: Workload,
+    inventories: Mapping[str, Inventory],
+    hosts: list[str],
+    *,
+    traceparent: str,
+    identity: str,
+    now_unix_ns: int,
+) -> Optimization:
+    """The record of a request that is possible, before its first step."""
+    objective = workload.objective
+    if request.least_effect is not None:
+        objective = replace(objective, least_effect=request.least_effect)
+    return Optimization(
+        id=identity,
+        request=request,
+        traceparent=traceparent,
+        created_unix_ns=now_unix_ns,
+        expires_unix_ns=now_unix_ns + request.budget.seconds * 1_000_000_000,
+        phase="queued",
+        deadline_unix_ns=0,
+        hosts=hosts,
+        canary=hosts[0],
+        inventories={name: inventories[name] for name in hosts},
+        objective=objective,
+        guardrails=list(workload.guardrails),
+        round_s=workload.manifest.round_s,
+        timeout_s=workload.manifest.timeout_s + workload.manifest.setup_timeout_s,
+    )

@@ -1,0 +1,241 @@
+"""Which hosts a request is about: named, selected by what they are, or all of one kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import field
+
+from shared.errors import RequestError
+from shared.messages import Inventory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.messages import OptimizeRequest, Selector
+
+
+MAX_HOSTS = 600
+"""In one request: its record, which names each of them, must fit into one message of 1 MB."""
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """What the planner knows of the hosts at one moment."""
+
+    known: Mapping[str, Inventory]
+    busy: Mapping[str, str] = field(default_factory=dict)
+    """Which optimization works on a host."""
+    silent: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Which of a host's services have not been heard."""
+    drained: Mapping[str, str] = field(default_factory=dict)
+    """Hosts that nothing new may begin on, with the reason."""
+
+
+class Targets(msgspec.Struct, frozen=True, kw_only=True):
+    """The hosts that take part, the canary first; and why others, unnamed, do not."""
+
+    hosts: list[str]
+    left_out: dict[str, str]
+    waits_for: list[str]
+    """Optimizations that work on one of the hosts; empty when it may begin at once."""
+
+
+def choose(request: OptimizeRequest, fleet: Fleet) -> Targets:
+    """The target hosts. Raises RequestError.
+
+    A plan holds for one kind of hardware and kernel. Hosts named that differ are refused; with
+    none named, the largest group of equal hosts is taken, and of those that are free if any is.
+    """
+    if len(request.hosts) > MAX_HOSTS:
+        raise RequestError(
+            "too many hosts in one request",
+            expected=f"at most {MAX_HOSTS}",
+            got=str(len(request.hosts)),
+            advice="Ask for some, then for the others: what was learned is recalled.",
+        )
+    return _named(request, fleet) if request.hosts else _unnamed(request, fleet)
+
+
+def _named(request: OptimizeRequest, fleet: Fleet) -> Targets:
+    names = list(dict.fromkeys(request.hosts))
+    unknown = [name for name in names if name not in fleet.known]
+    if unknown:
+        raise RequestError(
+            "unknown host",
+            expected=f"one of {', '.join(sorted(fleet.known)) or '(no host has joined yet)'}",
+            got=", ".join(unknown),
+            advice="`cox hosts` lists them; `cox lab up` makes some.",
+        )
+    for name in names:
+        _check_named(name, request, fleet)
+    groups = by_kind(names, fleet.known)
+    if len(groups) > 1:
+        raise RequestError(
+            "these hosts are of different kinds",
+            expected="one kind of hardware and kernel in one request: a plan holds for one",
+            got="; ".join(
+                f"{', '.join(group)}: {describe(fleet.known[group[0]])}" for group in groups
+            ),
+            advice="Ask once for each kind: "
+            + ", ".join(f"--hosts {','.join(group)}" for group in groups),
+        )
+    return _targets(names, {}, fleet)
+
+
+def _check_named(name: str, request: OptimizeRequest, fleet: Fleet) -> None:
+    here = fleet.known[name]
+    mismatch = why_not_selected(request.select, here)
+    if mismatch:
+        raise RequestError(
+            f"host {name} is named but not selected",
+            expected="hosts that match, or no selector",
+            got=mismatch,
+            advice="Leave out the name or the selector.",
+        )
+    if here.obstacles:
+        raise RequestError(
+            f"host {name} cannot be steered",
+            expected="a kernel with usable sched_ext and nobody else's scheduler",
+            got="; ".join(here.obstacles),
+            advice="Mend that, or leave the host out.",
+        )
+    if fleet.silent.get(name):
+        raise RequestError(
+            f"host {name} is silent",
+            expected="heartbeats of its observer and its executor",
+            got=f"none from its {' and '.join(fleet.silent[name])}",
+            advice="Look at the host: `cox lab shell`, `journalctl -u cox-executor`.",
+        )
+    if name in fleet.drained:
+        raise RequestError(
+            f"host {name} is drained",
+            expected="a host that work may begin on",
+            got=fleet.drained[name] or "no reason was given",
+            advice=f"`cox hosts undrain {name}` gives it back, or leave the host out.",
+        )
+
+
+def _unnamed(request: OptimizeRequest, fleet: Fleet) -> Targets:
+    left_out = {
+        name: why
+        for name, inventory in sorted(fleet.known.items())
+        if (why := _why_not(name, inventory, request.select, fleet))
+    }
+    ready = [name for name in sorted(fleet.known) if name not in left_out]
+    if not ready:
+        raise RequestError(
+            "no host is ready",
+            expected="a host with sched_ext, an observer and an executor"
+            + (", that is selected" if request.select != type(request.select)() else ""),
+            got="; ".join(f"{name}: {why}" for name, why in left_out.items())
+            or "no host has joined",
+            advice="`cox lab up` makes hosts; `cox hosts` lists what is there.",
+        )
+    free = [name for name in ready if name not in fleet.busy]
+    groups = by_kind(free or ready, fleet.known)
+    chosen = groups[0]
+    for name in ready:
+        if name not in chosen:
+            busy = fleet.busy.get(name)
+            left_out[name] = (
+                f"busy with {busy}"
+                if busy is not None
+                else f"of another kind: {describe(fleet.known[name])}"
+            )
+    for name in chosen[MAX_HOSTS:]:
+        left_out[name] = f"one request takes {MAX_HOSTS} hosts at the most"
+    return _targets(chosen[:MAX_HOSTS], left_out, fleet)
+
+
+def _why_not(name: str, inventory: Inventory, select: Selector, fleet: Fleet) -> str:
+    """Why an unnamed host does not take part, whoever is free; empty if it may."""
+    if mismatch := why_not_selected(select, inventory):
+        return mismatch
+    if inventory.obstacles:
+        return "; ".join(inventory.obstacles)
+    if fleet.silent.get(name):
+        return f"{' and '.join(fleet.silent[name])} silent"
+    if name in fleet.drained:
+        return f"drained: {fleet.drained[name]}".rstrip(": ")
+    return ""
+
+
+def _targets(hosts: Iterable[str], left_out: Mapping[str, str], fleet: Fleet) -> Targets:
+    names = list(hosts)
+    return Targets(
+        hosts=names,
+        left_out=dict(sorted(left_out.items())),
+        waits_for=sorted({fleet.busy[name] for name in names if name in fleet.busy}),
+    )
+
+
+def check_free(targets: Targets, fleet: Fleet) -> None:
+    """Raise RequestError if somebody works on one of the hosts: for requests that do not wait."""
+    for name in targets.hosts:
+        if name in fleet.busy:
+            raise RequestError(
+                f"host {name} is busy",
+                expected="one optimization on a host at a time",
+                got=f"optimization {fleet.busy[name]} is at work there",
+                advice=f"Wait for it, or `cox cancel {fleet.busy[name]}`.",
+            )
+
+
+# --- What hosts are ----------------------------------------------------------------------------
+
+
+def why_not_selected(select: Selector, inventory: Inventory) -> str:
+    """What keeps a host out of a selection, in words; empty if it is in."""
+    for label, pattern in select.labels.items():
+        if label not in inventory.labels:
+            return f"it has no label {label}"
+        if not _matches(pattern, inventory.labels[label]):
+            return f"its label {label} is {inventory.labels[label]!r}, not {pattern!r}"
+    for what, pattern, value in (
+        ("kernel", select.kernel, inventory.kernel),
+        ("architecture", select.arch, inventory.arch),
+        ("CPU model", select.cpu_model, inventory.cpu_model),
+        ("virtualization", select.virtualization, inventory.virtualization),
+    ):
+        if pattern and not _matches(pattern, value):
+            return f"its {what} is {value!r}, not {pattern!r}"
+    return ""
+
+
+def _matches(pattern: str, value: str) -> bool:
+    return fnmatchcase(value.lower(), pattern.lower())
+
+
+def by_kind(names: Iterable[str], known: Mapping[str, Inventory]) -> list[list[str]]:
+    """Hosts in groups of one kind, the largest first, else in the order given."""
+    groups: dict[tuple[str | int, ...], list[str]] = {}
+    for name in names:
+        groups.setdefault(kind(known[name]), []).append(name)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+def kind(inventory: Inventory) -> tuple[str | int, ...]:
+    """What two hosts must have in common for one plan to serve both."""
+    return (
+        inventory.kernel,
+        inventory.arch,
+        inventory.cpus,
+        inventory.threads_per_core,
+        inventory.llcs,
+        inventory.numa_nodes,
+        inventory.cpu_model,
+        inventory.virtualization,
+    )
+
+
+def describe(inventory: Inventory) -> str:
+    """A kind in words: every part that may tell two of them apart."""
+    return (
+        f"{inventory.kernel} {inventory.arch}, {inventory.cpus} CPUs "
+        f"({inventory.threads_per_core} per core, {inventory.llcs} caches, "
+        f"{inventory.numa_nodes} nodes), {inventory.cpu_model or 'unnamed'}, "
+        f"{inventory.virtualization or 'unknown'}"
+    )

@@ -1,0 +1,1 @@
+"""What crosses the walls between services: messages, subjects, bus, telemetry, statistics."""

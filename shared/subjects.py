@@ -1,0 +1,128 @@
+"""Every subject, stream, consumer and bucket name, built in one place.
+
+    cox.req.optimize                            a client's request
+    cox.cmd.<service>.<verb>[.<host>]           work that must not be lost (stream COMMANDS)
+    cox.svc.<service>.<endpoint>[.<host>]       short questions (request/reply)
+    cox.evt.<service>.<fact>.<optimization>     what happened (stream EVENTS)
+    cox.span.<service>.<trace id>               finished spans (stream SPANS)
+    cox.dead.<stream>                           what nobody could handle (stream DEAD)
+    cox.hb.<service>.<instance>                 heartbeats
+    cox.call                                    a roll call: everybody gives a sign of life at once
+
+The first token is a namespace: tests and several fleets on one server use another one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.errors import InputError
+
+Service = Literal["observer", "planner", "executor", "learner", "relay", "cli"]
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def token(value: str, what: str) -> str:
+    """One subject token, checked: a host, an id, a verb. Raises InputError."""
+    if not _TOKEN.fullmatch(value):
+        raise InputError(
+            f"{what} cannot be part of a subject",
+            expected="1 to 64 letters, digits, '-' or '_'",
+            got=repr(value),
+            advice=f"Choose another name for the {what}.",
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """All names under one namespace."""
+
+    namespace: str = "cox"
+
+    def __post_init__(self) -> None:
+        token(self.namespace, "namespace")
+
+    # Subjects -----------------------------------------------------------------------------
+
+    @property
+    def optimize(self) -> str:
+        """Where anybody asks for an optimization."""
+        return f"{self.namespace}.req.optimize"
+
+    def command(self, service: Service, verb: str, host: str | None = None) -> str:
+        """Work that must not be lost."""
+        return self._join("cmd", service, verb, host)
+
+    def commands(self, service: Service, verb: str = "*", host: str = "*") -> str:
+        """A filter over commands to hosts; verb and host may be the wildcard."""
+        return f"{self.namespace}.cmd.{service}.{verb}.{host}"
+
+    def endpoint(self, service: Service, name: str, host: str | None = None) -> str:
+        """A short question to one service, or to the one on a host."""
+        return self._join("svc", service, name, host)
+
+    def event(self, service: Service, fact: str, optimization: str) -> str:
+        """What happened in an optimization's life."""
+        return self._join("evt", service, fact, optimization)
+
+    def events(self, service: str = "*", fact: str = "*", optimization: str = "*") -> str:
+        """A filter over events; every part may be the wildcard."""
+        return f"{self.namespace}.evt.{service}.{fact}.{optimization}"
+
+    def span(self, service: Service, trace_id: str) -> str:
+        """Where finished spans of one trace go."""
+        return self._join("span", service, trace_id)
+
+    def spans(self, trace_id: str) -> str:
+        """A filter over one trace's spans."""
+        return f"{self.namespace}.span.*.{token(trace_id, 'trace id')}"
+
+    def dead(self, stream: str) -> str:
+        """Where a message goes that nobody could handle."""
+        return self._join("dead", stream)
+
+    def heartbeat(self, service: Service, instance: str) -> str:
+        """One service instance's sign of life."""
+        return self._join("hb", service, instance)
+
+    def heartbeats(self) -> str:
+        """A filter over all signs of life."""
+        return f"{self.namespace}.hb.>"
+
+    @property
+    def roll_call(self) -> str:
+        """Where everybody is asked for a sign of life."""
+        return f"{self.namespace}.call"
+
+    # Streams, consumers, buckets --------------------------------------------------------------
+
+    def stream(self, name: Literal["COMMANDS", "EVENTS", "SPANS", "DEAD"]) -> str:
+        """A stream's name."""
+        return f"{self.namespace}-{name}"
+
+    def stream_subjects(self, name: Literal["COMMANDS", "EVENTS", "SPANS", "DEAD"]) -> str:
+        """All that a stream keeps."""
+        kind = {"COMMANDS": "cmd", "EVENTS": "evt", "SPANS": "span", "DEAD": "dead"}[name]
+        return f"{self.namespace}.{kind}.>"
+
+    def bucket(
+        self, name: Literal["hosts", "optimizations", "policies", "fleet", "artifacts"]
+    ) -> str:
+        """A key-value bucket's or the object store's name."""
+        return f"{self.namespace}-{name}"
+
+    @staticmethod
+    def consumer(service: Service, role: str, host: str | None = None) -> str:
+        """A durable consumer's name: one for a role, or one for a role on a host."""
+        parts = [service, token(role, "role")]
+        if host is not None:
+            parts.append(token(host, "host"))
+        return "-".join(parts)
+
+    def _join(self, kind: str, *parts: str | None) -> str:
+        words = [token(part, "subject part") for part in parts if part is not None]
+        return ".".join((self.namespace, kind, *words))

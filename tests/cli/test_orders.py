@@ -1,0 +1,78 @@
+"""Orders: what a person types, and what the planner hears."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.bus import Bus
+from shared.errors import RequestError
+from shared.messages import (
+    DrainRequest,
+    FreezeRequest,
+    Message,
+    PauseRequest,
+    Reply,
+    ResumeRequest,
+)
+from tests.cli.conftest import Cox, CoxOnBus
+from tests.cli.recorded import optimization
+
+KINDS: dict[str, type[Message]] = {
+    "pause": PauseRequest,
+    "resume": ResumeRequest,
+    "freeze": FreezeRequest,
+    "drain": DrainRequest,
+}
+
+
+async def planner(bus: Bus) -> list[Message]:
+    """One that agrees with everything but the host nobody."""
+    heard: list[Message] = []
+
+    async def answer(request: Message) -> Reply:
+        heard.append(request)
+        if isinstance(request, DrainRequest) and request.host == "nobody":
+            raise RequestError("unknown host", got="nobody")
+        return Reply()
+
+    for name, kind in KINDS.items():
+        subject = bus.subjects.endpoint("planner", name)
+        await bus.serve(subject, kind, answer, queue="planner")
+    return heard
+
+
+async def test_each_order_reaches_the_planner(bus: Bus, cox_on_bus: CoxOnBus) -> None:
+    heard = await planner(bus)
+    recorded = optimization()
+    await recorded.publish(bus)
+    identity = recorded.record.id
+    for arguments, message, word in (
+        (["pause", "last"], PauseRequest(optimization=identity), "cox resume"),
+        (["resume", identity], ResumeRequest(optimization=identity), "goes on"),
+        (["freeze", "--reason", "x"], FreezeRequest(frozen=True, reason="x"), "cox unfreeze"),
+        (["unfreeze"], FreezeRequest(frozen=False), "goes on"),
+        (["drain", "lab-1"], DrainRequest(host="lab-1", drained=True), "cox undrain lab-1"),
+        (["undrain", "lab-1"], DrainRequest(host="lab-1", drained=False), "again"),
+    ):
+        ran = await cox_on_bus(*arguments)
+        assert (ran.code, ran.err) == (0, "")
+        assert word in ran.out
+        assert heard[-1] == message
+
+
+async def test_with_json_an_order_answers_in_json(bus: Bus, cox_on_bus: CoxOnBus) -> None:
+    await planner(bus)
+    ran = await cox_on_bus("drain", "lab-1", "--reason", "new memory", "--json")
+    assert json.loads(ran.out) == {"type": "drained", "host": "lab-1", "reason": "new memory"}
+    refused = await cox_on_bus("drain", "nobody", "--json")
+    assert refused.code == 2
+    assert json.loads(refused.out)["problem"]["what"] == "unknown host"
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "freeze", "unfreeze", "drain", "undrain"])
+def test_every_order_has_an_example(cox: Cox, command: str) -> None:
+    page = cox(command, "--help")
+    assert page.code == 0
+    assert f"Example: cox {command}" in " ".join(page.out.split())

@@ -1,0 +1,82 @@
+"""Makes profiles, hosts and outcomes for the learner's memory."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from shared.fingerprint import fingerprint
+from shared.messages import Fingerprint, Inventory, Objective, Outcome, Profile, Remembered
+
+INVENTORY = Inventory(
+    host="lab-1",
+    machine_id="m1",
+    boot_id="b1",
+    kernel="7.3.4-cloud-amd64",
+    arch="x86_64",
+    cpus=2,
+    cpu_model="QEMU Virtual CPU",
+    virtualization="qemu",
+)
+PROFILE = Profile(
+    host="lab-1",
+    workload="wakeup",
+    features={"wakeups_per_s": 900.0, "run_length_us": 80.0},
+    workload_class="latency",
+    confidence=0.9,
+    summary="Many short runs.",
+)
+OBJECTIVE = Objective(metric="p99_ms", direction="lower")
+HERE = fingerprint(PROFILE, INVENTORY, OBJECTIVE)
+
+
+def elsewhere(
+    *,
+    kernel: str = HERE.kernel,
+    cpus: int = 2,
+    arch: str = "x86_64",
+    workload_class: str = "latency",
+    objective: str = HERE.objective,
+) -> Fingerprint:
+    return msgspec.structs.replace(
+        HERE,
+        kernel=kernel,
+        workload_class=workload_class,
+        objective=objective,
+        hardware=msgspec.structs.replace(HERE.hardware, cpus=cpus, arch=arch),
+    )
+
+
+def outcome(
+    policy: str = "latency",
+    verdict: Literal["promote", "revert", "inconclusive"] = "promote",
+    ratio: float = 0.5,
+    *,
+    pairs: int = 8,
+    at: int = 1,
+    optimization: str = "o1",
+    of: Fingerprint = HERE,
+    slice_ns: int = 1_000_000,
+    features: dict[str, float] | None = None,
+) -> Outcome:
+    return Outcome(
+        fingerprint=of,
+        workload="wakeup",
+        policy=policy,
+        version="1",
+        parameters={"slice_ns": slice_ns},
+        verdict=verdict,
+        ratio=ratio,
+        low=ratio * 0.9,
+        high=ratio * 1.1,
+        pairs=pairs,
+        predicted_ratio=0.6,
+        optimization=optimization,
+        unix_ns=at,
+        features=PROFILE.features if features is None else features,
+    )
+
+
+def told(*outcomes: Outcome) -> Remembered:
+    return Remembered(optimization=outcomes[0].optimization, outcomes=list(outcomes))
