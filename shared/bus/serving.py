@@ -71,7 +71,7 @@ async def _follow(
             raise MachineError(
                 "the NATS server has ended by itself",
                 expected="it to run until it is told to stop",
-                advice=f"See {server.directory / 'nats.log'}.",
+                advice=f"See {server.log}.",
             )
         if server.follow_keys():
             log.info("bus.keys_changed", members=len(keyring.members()))

@@ -92,9 +92,12 @@ async def test_a_storm_of_preemptions_is_capped(run: Run) -> None:
     assert counters["preempt_too_soon"] + counters["preempt_outranked"] > 0
 
 
-@pytest.mark.parametrize("policy", ["fair", "latency", "longtail"])
-async def test_cgroups_share_by_weight_whatever_the_policy(run: Run, policy: str) -> None:
-    used = (await run("weights", policy, 6))["used"]
+# Under longtail a job keeps its CPU for more than a second: shares show over many such turns.
+@pytest.mark.parametrize(("policy", "seconds"), [("fair", 6), ("latency", 6), ("longtail", 40)])
+async def test_cgroups_share_by_weight_whatever_the_policy(
+    run: Run, policy: str, seconds: float
+) -> None:
+    used = (await run("weights", policy, seconds))["used"]
     assert 2.2 < used["heavy"] / used["light"] < 7, used
 
 

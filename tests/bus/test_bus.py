@@ -162,6 +162,20 @@ async def test_questions_are_answered_side_by_side(bus: Bus) -> None:
     assert len(replies) == 4
 
 
+async def test_whoever_asks_once_it_is_served_is_heard(nats_url: str, bus: Bus) -> None:
+    async def answer(request: StateRequest) -> Reply:
+        return Reply()
+
+    asker = await connect(nats_url, bus.subjects, "asker", patience_s=10)
+    try:
+        for number in range(300):
+            subject = bus.subjects.endpoint("executor", "state", f"h{number}")
+            await bus.serve(subject, StateRequest, answer, queue="q")
+            await asker.ask(subject, StateRequest(), Reply, timeout_s=10)
+    finally:
+        await asker.close()
+
+
 async def test_a_problem_comes_back_with_its_fields(bus: Bus) -> None:
     async def answer(request: StateRequest) -> Reply:
         raise InputError("no such thing", expected="a", got="b", advice="do c")

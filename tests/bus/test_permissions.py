@@ -323,7 +323,6 @@ async def test_everybody_can_do_their_work(server: Server) -> None:
 
         endpoint = subjects.endpoint("planner", "cancel")
         await planner.serve(endpoint, CancelRequest, cancel, queue="planner")
-        await planner.nc.flush()
         await client.ask(endpoint, CancelRequest(optimization="o1"), Reply, timeout_s=10)
 
         # Records: the host's own, seen by the planner; the planner's own, compared and set.
