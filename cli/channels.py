@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from shared import messages as m
+from shared.subjects import Service
 
 if TYPE_CHECKING:
-    from shared.subjects import Service, Subjects
+    from shared.subjects import Subjects
 
 Kind = Literal["request", "question", "command", "event", "heartbeat", "call", "dead"]
 
@@ -18,7 +19,8 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """One subject, with a parameter where a host, an id or an instance stands."""
 
     kind: Kind
-    service: str
+    service: Service | Literal[""]
+    """Empty for what is not one service's."""
     verb: str
     message: type[m.Message] | type[m.OptimizeRequest]
     reply: type[m.Message] | None = None
@@ -27,13 +29,14 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     def address(self, subjects: Subjects) -> str:
         """Its subject, parameters in braces."""
         ns = subjects.namespace
-        host = ".{host}" if self.of_host else ""
         match self.kind:
             case "request":
                 return subjects.optimize
             case "question":
+                host = ".{host}" if self.of_host else ""
                 return f"{ns}.svc.{self.service}.{self.verb}{host}"
             case "command":
+                host = ".{shard}.{host}" if self.of_host else ""
                 return f"{ns}.cmd.{self.service}.{self.verb}{host}"
             case "event":
                 return f"{ns}.evt.{self.service}.{self.verb}.{{optimization}}"

@@ -28,6 +28,7 @@ TITLES = {
 }
 PARAMETERS = {
     "host": "A host's name",
+    "shard": "The host's shard: its name's CRC-32 modulo 64, as two hexadecimal digits",
     "optimization": "An optimization's id",
     "service": "observer, planner, executor or learner",
     "instance": "One running service",

@@ -1,7 +1,8 @@
 """Every subject, stream, consumer and bucket name, built in one place.
 
     cox.req.optimize                            a client's request
-    cox.cmd.<service>.<verb>[.<host>]           work that must not be lost (stream COMMANDS)
+    cox.cmd.<service>.<verb>                    work that must not be lost (stream COMMANDS)
+    cox.cmd.<service>.<verb>.<shard>.<host>     the same for a host (stream COMMANDS-<shard>)
     cox.svc.<service>.<endpoint>[.<host>]       short questions (request/reply)
     cox.evt.<service>.<fact>.<optimization>     what happened (stream EVENTS)
     cox.span.<service>.<trace id>               finished spans (stream SPANS)
@@ -10,17 +11,26 @@
     cox.call                                    a roll call: everybody gives a sign of life at once
 
 The first token is a namespace: tests and several fleets on one server use another one.
+
+Hosts are spread over shards, a stream each, because what nats-server does for one message of a
+work queue grows with the number of consumers on its stream.
 """
 
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from typing import Literal
 
 from shared.errors import InputError
 
 Service = Literal["observer", "planner", "executor", "learner", "relay", "cli"]
+
+StreamName = Literal["COMMANDS", "EVENTS", "SPANS", "DEAD"]
+
+SHARDS = 64
+"""For ten thousand hosts some 150 in each. Another number would strand the queues of the old."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -35,6 +45,11 @@ def token(value: str, what: str) -> str:
             advice=f"Choose another name for the {what}.",
         )
     return value
+
+
+def shard(host: str) -> str:
+    """Which shard a host is in: its name's CRC-32 modulo SHARDS, two hexadecimal digits."""
+    return f"{zlib.crc32(host.encode()) % SHARDS:02x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +70,14 @@ class Subjects:
 
     def command(self, service: Service, verb: str, host: str | None = None) -> str:
         """Work that must not be lost."""
-        return self._join("cmd", service, verb, host)
+        if host is None:
+            return self._join("cmd", service, verb)
+        return self._join("cmd", service, verb, shard(host), host)
 
-    def commands(self, service: Service, verb: str = "*", host: str = "*") -> str:
-        """A filter over commands to hosts; verb and host may be the wildcard."""
-        return f"{self.namespace}.cmd.{service}.{verb}.{host}"
+    def commands(self, service: Service, verb: str = "*", host: str | None = None) -> str:
+        """A filter over commands to one host or to all; the verb may be the wildcard."""
+        where = "*.*" if host is None else f"{shard(host)}.{token(host, 'host')}"
+        return f"{self.namespace}.cmd.{service}.{verb}.{where}"
 
     def endpoint(self, service: Service, name: str, host: str | None = None) -> str:
         """A short question to one service, or to the one on a host."""
@@ -100,14 +118,27 @@ class Subjects:
 
     # Streams, consumers, buckets --------------------------------------------------------------
 
-    def stream(self, name: Literal["COMMANDS", "EVENTS", "SPANS", "DEAD"]) -> str:
-        """A stream's name."""
-        return f"{self.namespace}-{name}"
+    def stream(self, name: StreamName, host: str | None = None) -> str:
+        """A stream's name; with a host the name of its shard of commands."""
+        whole = f"{self.namespace}-{name}"
+        return whole if host is None else f"{whole}-{shard(host)}"
 
-    def stream_subjects(self, name: Literal["COMMANDS", "EVENTS", "SPANS", "DEAD"]) -> str:
+    def stream_subjects(self, name: StreamName, host: str | None = None) -> str:
         """All that a stream keeps."""
-        kind = {"COMMANDS": "cmd", "EVENTS": "evt", "SPANS": "span", "DEAD": "dead"}[name]
-        return f"{self.namespace}.{kind}.>"
+        match name:
+            case "COMMANDS":
+                tail = "*.*" if host is None else f"*.*.{shard(host)}.*"
+                return f"{self.namespace}.cmd.{tail}"
+            case "EVENTS":
+                return f"{self.namespace}.evt.>"
+            case "SPANS":
+                return f"{self.namespace}.span.>"
+            case "DEAD":
+                return f"{self.namespace}.dead.>"
+
+    def stream_kind(self, stream: str) -> str:
+        """`COMMANDS` of each stream of commands: for figures that add up over shards."""
+        return stream.removeprefix(f"{self.namespace}-").partition("-")[0]
 
     def bucket(
         self, name: Literal["hosts", "optimizations", "policies", "fleet", "artifacts"]

@@ -16,7 +16,6 @@ from cli.channels import CHANNELS
 from shared.errors import CoxswainError, InputError, MessageError
 from shared.messages import decode
 from shared.optimization import Optimization
-from shared.subjects import token
 from shared.telemetry.context import attached, extract
 
 if TYPE_CHECKING:
@@ -84,11 +83,11 @@ async def checked(bus: Bus, dead: Dead, now_unix_ns: int) -> None:
             found = await records.get(getattr(body, "optimization", "") or "-")
             state = found.value if found is not None else None
     check(dead, bus.subjects, state, now_unix_ns)
-    if channel is not None and channel.of_host:
+    if channel is not None and channel.service and channel.of_host:
         host = dead.letter.subject.split(".")[-1]
-        consumer = bus.subjects.consumer(channel.service, "host", host)  # type: ignore[arg-type]
+        consumer = bus.subjects.consumer(channel.service, "host", host)
         try:
-            await bus.js.consumer_info(bus.subjects.stream("COMMANDS"), consumer)
+            await bus.js.consumer_info(bus.subjects.stream("COMMANDS", host), consumer)
         except NotFoundError:
             raise InputError(
                 f"nobody would take dead letter {dead.id}",
@@ -120,22 +119,26 @@ async def replay(bus: Bus, dead: Dead) -> None:
 
 def _channel(letter: DeadLetter, subjects: Subjects) -> Channel | None:
     """Which of our channels a letter was on; none for another fleet's or a made-up one."""
-    queues = {
-        subjects.stream("COMMANDS"): ("cmd", "command"),
-        subjects.stream("EVENTS"): ("evt", "event"),
-    }
-    word, kind = queues.get(letter.stream, ("", ""))
-    tokens = letter.subject.split(".")
-    if len(tokens) not in {4, 5} or tokens[:2] != [subjects.namespace, word]:
-        return None
-    try:
-        token(tokens[-1], "last part")
-    except InputError:
-        return None
-    for channel in CHANNELS:
-        length = 5 if channel.of_host or kind == "event" else 4
-        if (channel.kind, channel.service, channel.verb) == (kind, tokens[2], tokens[3]) and (
-            len(tokens) == length
-        ):
-            return channel
+    last = letter.subject.rpartition(".")[2]
+    with contextlib.suppress(InputError):  # of a last part that none of our subjects can have
+        for channel in CHANNELS:
+            if _origin(channel, subjects, last) == (letter.subject, letter.stream):
+                return channel
     return None
+
+
+def _origin(channel: Channel, subjects: Subjects, last: str) -> tuple[str, str] | None:
+    """A channel's subject with that last part, and the stream that keeps it."""
+    if not channel.service:
+        return None
+    host = last if channel.of_host else None
+    match channel.kind:
+        case "command":
+            return (
+                subjects.command(channel.service, channel.verb, host),
+                subjects.stream("COMMANDS", host),
+            )
+        case "event":
+            return subjects.event(channel.service, channel.verb, last), subjects.stream("EVENTS")
+        case _:
+            return None

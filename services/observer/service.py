@@ -117,6 +117,7 @@ class Observer:
             "COMMANDS",
             subjects.consumer("observer", "host", self._host),
             {"profile": (ProfileCommand, self._profile), "probe": (ProbeCommand, self._probe)},
+            host=self._host,
             concurrency=2,
         )
 

@@ -191,18 +191,18 @@ class Bus:
 
     def consume(
         self,
-        stream: Literal["COMMANDS", "EVENTS"],
+        name: Literal["COMMANDS", "EVENTS"],
         consumer: str,
         routes: Routes,
         *,
+        host: str | None = None,
         concurrency: int = 1,
     ) -> asyncio.Task[None]:
-        """Handle a durable consumer's messages until the bus is closed."""
-        task = asyncio.create_task(
-            consume(self, self.subjects.stream(stream), consumer, routes, concurrency=concurrency)
-        )
+        """Handle a durable consumer's messages until the bus is closed; a host's, if given."""
+        stream = self.subjects.stream(name, host)
+        task = asyncio.create_task(consume(self, stream, consumer, routes, concurrency=concurrency))
         self._consumers.append(task)
-        self.queues.append((self.subjects.stream(stream), consumer))
+        self.queues.append((stream, consumer))
         return task
 
     def on_return(self, told: Callable[[], None], *, no_more: bool = False) -> None:

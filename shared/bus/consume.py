@@ -83,7 +83,7 @@ async def _handle(bus: Bus, stream: str, message: Msg, routes: Routes) -> None:
         await bury(bus, stream, message, delivery, str(error))
         await message.term()
         return
-    counts = {"stream": _kind(stream), "verb": verb}
+    counts = {"stream": bus.subjects.stream_kind(stream), "verb": verb}
     if delivery.deliveries > 1:
         bus.metrics.count(declared.REDELIVERED, **counts)
     else:
@@ -148,10 +148,5 @@ async def bury(bus: Bus, stream: str, message: Msg, delivery: Delivery, reason: 
     await bus.publish(
         bus.subjects.dead(stream), letter, message_id=f"dead-{stream}-{delivery.sequence}"
     )
-    bus.metrics.count(declared.DEAD_LETTERS, stream=_kind(stream))
+    bus.metrics.count(declared.DEAD_LETTERS, stream=bus.subjects.stream_kind(stream))
     log.error("bus.dead_letter", subject=message.subject, reason=reason)
-
-
-def _kind(stream: str) -> str:
-    """`COMMANDS` of `cox-COMMANDS`: fleets of other namespaces count the same."""
-    return stream.rpartition("-")[2]

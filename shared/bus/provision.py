@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400.0
 MAX_CONSUMERS = 50_000
-"""Two for each host. It must be said: nats-server 2.15 stops at 1,000 where nothing is, and takes
+"""On one stream. It must be said: nats-server 2.15 stops at 1,000 where nothing is, and takes
 -1 for nothing."""
 
 MAX_DELIVER = 8
@@ -148,12 +148,17 @@ async def provision(js: JetStreamContext, subjects: Subjects, replicas: int = 1)
 
 
 async def provision_host(js: JetStreamContext, subjects: Subjects, host: str) -> None:
-    """Make the consumers of one host's observer and executor."""
+    """Make the consumers of one host's observer and executor, and its shard if it is the first."""
+    shard = subjects.stream("COMMANDS", host)
+    whole = (await js.stream_info(subjects.stream("COMMANDS"))).config
+    await _stream(
+        js, whole.evolve(name=shard, subjects=[subjects.stream_subjects("COMMANDS", host)])
+    )
     services: tuple[Service, ...] = ("observer", "executor")
     for service in services:
         await _consumer(
             js,
-            subjects.stream("COMMANDS"),
+            shard,
             subjects.consumer(service, "host", host),
             [subjects.commands(service, host=host)],
         )

@@ -106,7 +106,7 @@ def _client(s: Subjects, inbox: str) -> Grant:
 def _planner(s: Subjects, inbox: str) -> Grant:
     return Grant(
         publish=(
-            *_life(s, "planner", "*", ("COMMANDS", "EVENTS")),
+            *_life(s, "planner", "*", (s.stream("COMMANDS"), s.stream("EVENTS"))),
             s.roll_call,
             s.events("planner"),
             s.command("planner", "plan"),
@@ -115,8 +115,8 @@ def _planner(s: Subjects, inbox: str) -> Grant:
             *(s.commands("executor", verb) for verb in _EXECUTOR_VERBS),
             *(s.commands("observer", verb) for verb in ("profile", "probe")),
             s.endpoint("learner", "recall"),
-            *_work(s, "EVENTS", s.consumer("planner", "events")),
-            *_work(s, "COMMANDS", s.consumer("planner", "commands")),
+            *_work(s.stream("EVENTS"), s.consumer("planner", "events")),
+            *_work(s.stream("COMMANDS"), s.consumer("planner", "commands")),
             *_read(_bucket_stream(s, "optimizations")),
             *_read(_bucket_stream(s, "hosts")),
             *_read(_bucket_stream(s, "fleet")),
@@ -137,10 +137,10 @@ def _planner(s: Subjects, inbox: str) -> Grant:
 def _learner(s: Subjects, inbox: str) -> Grant:
     return Grant(
         publish=(
-            *_life(s, "learner", "*", ("COMMANDS", "EVENTS")),
+            *_life(s, "learner", "*", (s.stream("COMMANDS"), s.stream("EVENTS"))),
             s.events("learner"),
-            *_work(s, "EVENTS", s.consumer("learner", "rounds")),
-            *_work(s, "COMMANDS", s.consumer("learner", "commands")),
+            *_work(s.stream("EVENTS"), s.consumer("learner", "rounds")),
+            *_work(s.stream("COMMANDS"), s.consumer("learner", "commands")),
             *_read(s.stream("EVENTS")),
         ),
         subscribe=(
@@ -157,9 +157,9 @@ def _gate(s: Subjects, inbox: str) -> Grant:
     store = _store_stream(s)
     return Grant(
         publish=(
-            *_life(s, "executor", "*", ("COMMANDS",)),
+            *_life(s, "executor", "*", (s.stream("COMMANDS"),)),
             s.events("executor", "built"),
-            *_work(s, "COMMANDS", s.consumer("executor", "gate")),
+            *_work(s.stream("COMMANDS"), s.consumer("executor", "gate")),
             *_read_store(s),
             # The only one who may put an artifact there: what is not the gate's is on no host.
             f"$O.{s.bucket('artifacts')}.>",
@@ -173,7 +173,7 @@ def _relay(s: Subjects, inbox: str) -> Grant:
     return Grant(
         publish=(
             *_life(s, "relay", "*", ()),
-            *_work(s, "SPANS", s.consumer("relay", "spans")),
+            *_work(s.stream("SPANS"), s.consumer("relay", "spans")),
         ),
         subscribe=(inbox, s.roll_call),
     )
@@ -182,9 +182,9 @@ def _relay(s: Subjects, inbox: str) -> Grant:
 def _observer(s: Subjects, inbox: str, host: str) -> Grant:
     return Grant(
         publish=(
-            *_life(s, "observer", host, ("COMMANDS",)),
+            *_life(s, "observer", host, (s.stream("COMMANDS", host),)),
             *(s.events("observer", fact) for fact in ("profiled", "probed")),
-            *_work(s, "COMMANDS", s.consumer("observer", "host", host)),
+            *_work(s.stream("COMMANDS", host), s.consumer("observer", "host", host)),
             *_bind(_bucket_stream(s, "hosts")),
             f"{_keys(s, 'hosts').removesuffix('>')}{host}.inventory",
         ),
@@ -196,13 +196,13 @@ def _observer(s: Subjects, inbox: str, host: str) -> Grant:
 def _executor(s: Subjects, inbox: str, host: str) -> Grant:
     return Grant(
         publish=(
-            *_life(s, "executor", host, ("COMMANDS",)),
+            *_life(s, "executor", host, (s.stream("COMMANDS", host),)),
             *(
                 s.events("executor", fact)
                 for fact in ("round", "trial_ended", "deployed", "confirmed", "reverted")
             ),
             s.endpoint("observer", "measure", host),
-            *_work(s, "COMMANDS", s.consumer("executor", "host", host)),
+            *_work(s.stream("COMMANDS", host), s.consumer("executor", "host", host)),
             *_read_store(s),
             *_bind(_bucket_stream(s, "hosts")),
             f"{_keys(s, 'hosts').removesuffix('>')}{host}.scheduler",
@@ -221,21 +221,18 @@ def _executor(s: Subjects, inbox: str, host: str) -> Grant:
 
 
 def _life(
-    s: Subjects, service: Service, instance: str, streams: tuple[Literal["COMMANDS", "EVENTS"], ...]
+    s: Subjects, service: Service, instance: str, streams: tuple[str, ...]
 ) -> tuple[str, ...]:
     """What every service says: that it lives, its spans, and what it could not handle."""
     return (
         f"{s.namespace}.hb.{service}.{instance}",
         f"{s.namespace}.span.{service}.*",
-        *(s.dead(s.stream(stream)) for stream in streams),
+        *(s.dead(stream) for stream in streams),
     )
 
 
-def _work(
-    s: Subjects, name: Literal["COMMANDS", "EVENTS", "SPANS"], consumer: str
-) -> tuple[str, ...]:
+def _work(stream: str, consumer: str) -> tuple[str, ...]:
     """Take work from a consumer that provisioning has made, and acknowledge it."""
-    stream = s.stream(name)
     return (
         f"$JS.API.CONSUMER.INFO.{stream}.{consumer}",
         f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InputError
-from shared.subjects import Subjects
+from shared.subjects import SHARDS, Subjects, shard
 
 
 @given(st.text())
@@ -15,7 +17,7 @@ def test_a_token_can_never_widen_a_subject(text: str) -> None:
         subject = subjects.command("executor", "trial", text)
     except InputError:
         return
-    assert subject.split(".")[4:] == [text]
+    assert subject.split(".")[4:] == [shard(text), text]
     assert not set(text) & set(" .*>\t\r\n")
 
 
@@ -31,3 +33,30 @@ def test_namespaces_keep_apart() -> None:
     assert one.optimize == "one.req.optimize"
     assert one.stream("EVENTS") != two.stream("EVENTS")
     assert one.event("planner", "ended", "o1") == "one.evt.planner.ended.o1"
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """As NATS matches tokens; only `*` is used where this is called."""
+    ours, theirs = pattern.split("."), subject.split(".")
+    return len(ours) == len(theirs) and all(
+        ours_one in ("*", one) for ours_one, one in zip(ours, theirs, strict=True)
+    )
+
+
+@given(st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True))
+def test_a_hosts_command_is_in_its_shard_and_in_no_other_stream(host: str) -> None:
+    subjects = Subjects()
+    command = subjects.command("executor", "trial", host)
+    assert covers(subjects.commands("executor", host=host), command)
+    assert covers(subjects.commands("executor", "trial"), command)
+    assert covers(subjects.stream_subjects("COMMANDS", host), command)
+    assert not covers(subjects.stream_subjects("COMMANDS"), command)
+    assert subjects.stream_kind(subjects.stream("COMMANDS", host)) == "COMMANDS"
+
+
+def test_shards_are_the_same_for_ever_and_even() -> None:
+    # What these hosts' streams are called on buses that are in use.
+    assert [shard(f"h{number}") for number in (1, 2, 3)] == ["2a", "10", "06"]
+    sizes = Counter(shard(f"rack-{n // 40}-node-{n % 40}") for n in range(10_000))
+    assert len(sizes) == SHARDS
+    assert max(sizes.values()) < 2 * 10_000 / SHARDS

@@ -37,11 +37,17 @@ async def alive(bus: Bus) -> Optimization:
     return record
 
 
-async def died(bus: Bus, subject: str, data: bytes, consumer: str = "executor-gate") -> int:
+async def died(
+    bus: Bus,
+    subject: str,
+    data: bytes,
+    consumer: str = "executor-gate",
+    host: str | None = None,
+) -> int:
     """A message that was taken from its queue and given up; the id of its letter."""
     with attached(context_of(TRACE)):
         await bus.publish_bytes(subject, data)
-    stream = bus.subjects.stream("COMMANDS")
+    stream = bus.subjects.stream("COMMANDS", host)
     subscription = await bus.js.pull_subscribe_bind(consumer, stream)
     (message,) = await subscription.fetch(1, timeout=10)
     sequence = message.metadata.sequence.stream
@@ -164,7 +170,9 @@ async def over(bus: Bus) -> int:
     await recorded.publish(bus)
     await provision_host(bus.js, bus.subjects, "lab-1")
     subject = bus.subjects.command("executor", "deploy", "lab-1")
-    return await died(bus, subject, encode(deploy(recorded.record.id)), "executor-host-lab-1")
+    return await died(
+        bus, subject, encode(deploy(recorded.record.id)), "executor-host-lab-1", "lab-1"
+    )
 
 
 async def unknown(bus: Bus) -> int:
@@ -187,13 +195,14 @@ async def elsewhere(bus: Bus) -> int:
 
 async def wildcard(bus: Bus) -> int:
     subject = bus.subjects.command("executor", "deploy", "x").removesuffix("x") + "*"
-    return await forged(bus, subject, bus.subjects.stream("COMMANDS"), encode(deploy("o1")))
+    return await forged(bus, subject, bus.subjects.stream("COMMANDS", "x"), encode(deploy("o1")))
 
 
 async def no_host(bus: Bus) -> int:
     record = await alive(bus)
     subject = bus.subjects.command("executor", "deploy", "mars")
-    return await forged(bus, subject, bus.subjects.stream("COMMANDS"), encode(deploy(record.id)))
+    stream = bus.subjects.stream("COMMANDS", "mars")
+    return await forged(bus, subject, stream, encode(deploy(record.id)))
 
 
 @pytest.mark.parametrize(

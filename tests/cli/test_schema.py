@@ -9,7 +9,7 @@ from cli.channels import CHANNELS, EVENTS, Channel
 from cli.schema import DOCUMENTS, document, schema_of
 from shared import messages
 from shared.errors import InputError
-from shared.subjects import Subjects
+from shared.subjects import Subjects, shard
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,12 @@ def test_addresses_are_those_that_subjects_builds() -> None:
     subjects = Subjects("x")
     for channel in CHANNELS:
         address = channel.address(subjects).format(
-            host="h", optimization="o", service="planner", instance="i", stream="s"
+            host="h",
+            shard=shard("h"),
+            optimization="o",
+            service="planner",
+            instance="i",
+            stream="s",
         )
         assert address == built(subjects, channel)
 

@@ -17,12 +17,14 @@ from shared.messages import (
     Ended,
     Inventory,
     OptimizeReply,
+    Probed,
     Profiled,
     Round,
     SchedulerState,
     StateRequest,
     decode,
 )
+from shared.optimization import Optimization
 from shared.subjects import Subjects
 from shared.telemetry.store import read_trace
 from tests.compose.engine import Fleet, until_ended
@@ -34,7 +36,9 @@ PATIENCE_S = 1500.0
 """For one optimization of `pulse` where several guests are emulated on few CPUs."""
 
 
-async def ask(fleet: Fleet, hosts: list[str] | None = None) -> OptimizeReply:
+async def ask(
+    fleet: Fleet, hosts: list[str] | None = None, control_percent: int = 0
+) -> OptimizeReply:
     """A request as any NATS client would send it: JSON, and nothing of ours."""
     client = await nats.connect(fleet.url, **fleet.credentials("client").options())
     try:
@@ -43,6 +47,7 @@ async def ask(fleet: Fleet, hosts: list[str] | None = None) -> OptimizeReply:
             "policies": ["latency"],
             "hosts": hosts or fleet.hosts,
             "budget": {"rounds": 8, "seconds": 1200},
+            "rollout": {"control_percent": control_percent},
         }
         data = json.dumps(request).encode()
         answer = await client.request("cox.req.optimize", data, timeout=30)
@@ -78,7 +83,8 @@ def optimized(fleet: Fleet) -> OptimizeReply:
     """One optimization, from request to end."""
 
     async def optimize() -> OptimizeReply:
-        reply = await ask(fleet)
+        # With three hosts: a canary, a cohort of one, and one held out to compare with.
+        reply = await ask(fleet, control_percent=34)
         async with fleet.bus() as bus:
             await until_ended(bus, reply.optimization, PATIENCE_S)
         return reply
@@ -106,7 +112,26 @@ async def test_a_request_is_profiled_tried_judged_and_ended(
         rounds = [decode(d, Round) for d in await facts(bus, "executor", "round", identity)]
         assert rounds
         ended = await the_end(bus, identity)
-    assert ended.terminal in {"promoted", "kept-default"}, ended.reasons
+        assert ended.terminal in {"promoted", "kept-default"}, ended.reasons
+        if ended.terminal == "promoted":
+            await a_rollout_touched_every_host_as_it_should(fleet, bus, identity)
+
+
+async def a_rollout_touched_every_host_as_it_should(fleet: Fleet, bus: Bus, identity: str) -> None:
+    record = await (await bus.records("optimizations", Optimization)).get(identity)
+    assert record is not None
+    state = record.value
+    assert [cohort.stage for cohort in state.cohorts] == ["done"] * len(state.cohorts)
+    treated = [host for cohort in state.cohorts for host in cohort.hosts]
+    assert sorted(treated + state.control) == fleet.hosts
+    for host in fleet.hosts:
+        subject = bus.subjects.endpoint("executor", "state", host)
+        now = await bus.ask(subject, StateRequest(), SchedulerState, timeout_s=60)
+        assert now.state == ("enabled" if host in treated else "disabled"), host
+    if state.control:
+        assert all(cohort.weighed is not None for cohort in state.cohorts[1:])
+        probed = [decode(d, Probed) for d in await facts(bus, "observer", "probed", identity)]
+        assert {each.host for each in probed} == set(fleet.hosts) - {state.canary}
 
 
 async def test_a_trace_store_sees_all_services_in_one_tree(

@@ -123,6 +123,7 @@ class PaperFleet:
                 "profile": (ProfileCommand, at(self._profile)),  # type: ignore[dict-item]
                 "probe": (ProbeCommand, at(self._probe)),  # type: ignore[dict-item]
             },
+            host=host,
             concurrency=2,
         )
         self.bus.consume(
@@ -135,6 +136,7 @@ class PaperFleet:
                 "confirm": (ConfirmCommand, at(self._confirm)),  # type: ignore[dict-item]
                 "revert": (RevertCommand, at(self._revert)),  # type: ignore[dict-item]
             },
+            host=host,
             concurrency=4,
         )
 

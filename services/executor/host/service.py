@@ -91,6 +91,7 @@ class HostExecutor:
                 "confirm": (ConfirmCommand, self._confirm),
                 "revert": (RevertCommand, self._revert_command),
             },
+            host=host,
             concurrency=8,
         )
 
