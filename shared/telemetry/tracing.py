@@ -37,10 +37,11 @@ _LIMITS = SpanLimits(
     max_event_attributes=32,
     max_link_attributes=16,
     max_events=256,
-    max_links=32,
+    max_links=600,
     max_attribute_length=8192,
 )
-"""What keeps one span small enough for a message, whatever a model or a workload wrote."""
+"""What keeps one span small enough for a message, whatever a model or a workload wrote. A
+cohort has a link for each of its hosts, and an optimization 600 hosts at the most."""
 
 log = structlog.get_logger(__name__)
 
