@@ -13,6 +13,7 @@ from cli import figures
 from cli.follow.narrate import TERMINAL_STYLES
 from cli.follow.views import PHASES
 from cli.output import console, print_json, show
+from cli.report.collect import newest_first
 from cli.session import connected
 from shared.errors import InputError
 from shared.messages import Terminal
@@ -82,8 +83,7 @@ def choose(
         raise InputError(
             "there is no such state", expected=", ".join(STATES), got=", ".join(unknown)
         )
-    lines = [summary(record) for record in records]
-    lines.sort(key=lambda line: line.created_unix_ns, reverse=True)
+    lines = [summary(record) for record in sorted(records, key=newest_first)]
     return [
         line
         for line in lines
