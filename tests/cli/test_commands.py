@@ -271,8 +271,10 @@ class Patient:
         await Recorded(record, events).publish(self.bus, since=8)
 
 
-async def pressed(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
-    """A command that has begun to tell what happens."""
+async def pressed(
+    environment: dict[str, str], *arguments: str, until: tuple[bytes, ...] = (b" try ",)
+) -> asyncio.subprocess.Process:
+    """A command that has told so much, in whatever order."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli", *arguments),
         env=environment,
@@ -281,9 +283,11 @@ async def pressed(environment: dict[str, str], *arguments: str) -> asyncio.subpr
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
+    missing = set(until)
     async with asyncio.timeout(60):
-        while b" try " not in b" " + await process.stdout.readline():
-            pass
+        while missing:
+            line = b" " + await process.stdout.readline()
+            missing = {words for words in missing if words not in line}
     return process
 
 
