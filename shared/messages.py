@@ -64,7 +64,8 @@ class Budget(Part, frozen=True, kw_only=True):
 class Selector(Part, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Which hosts are meant, by what they are. All that is given must hold.
 
-    Values are shell patterns (`7.3*`, `*EPYC*`), compared without regard to case.
+    Values are shell patterns (`7.3*`, `*EPYC*`), compared without regard to case; the fingerprint
+    is a key as it is told by `cox optimizations`.
     """
 
     labels: dict[Name, str] = field(default_factory=dict)
@@ -73,6 +74,8 @@ class Selector(Part, forbid_unknown_fields=True, frozen=True, kw_only=True):
     arch: str = ""
     cpu_model: str = ""
     virtualization: str = ""
+    fingerprint: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?$")] = ""
+    """Hardware and kernel as an optimization has seen them; the workload may be another one."""
 
 
 Percent = Annotated[int, Meta(ge=1, le=100)]

@@ -52,6 +52,15 @@ def optimize(
             rich_help_panel=WHERE,
         ),
     ] = "",
+    fingerprint: Annotated[
+        str,
+        typer.Option(
+            "--fingerprint",
+            metavar="KEY",
+            help="Only hosts with the hardware and kernel of this one: see `cox optimizations`.",
+            rich_help_panel=WHERE,
+        ),
+    ] = "",
     cohorts: Annotated[
         str,
         typer.Option(
@@ -146,6 +155,7 @@ def optimize(
         labels=label or [],
         kernel=kernel,
         cpu_model=cpu_model,
+        fingerprint=fingerprint,
         cohorts=cohorts,
         soak_s=soak,
         control_percent=control,

@@ -42,6 +42,7 @@ from services.planner.targets import Fleet, check_free, choose
 from services.planner.turns import Turns
 from shared import attributes as names
 from shared.errors import BusError, ConflictError, CoxswainError, RequestError
+from shared.fingerprint import key
 from shared.messages import (
     AcceptedPart,
     Built,
@@ -83,7 +84,7 @@ if TYPE_CHECKING:
     from services.planner.targets import Targets
     from shared.bus import Bus, Delivery, Records
     from shared.fleet import Orders
-    from shared.messages import Message
+    from shared.messages import Fingerprint, Message
     from shared.settings import Settings
     from shared.telemetry import Telemetry
     from shared.workloads import Workload
@@ -188,6 +189,7 @@ class Planner:
             busy=wanted | (await self._turns.claims()).value.hosts,
             silent={name: self._presence.missing(name) for name in known},
             drained=orders.drained,
+            meant=await self._meant(request.select.fingerprint),
         )
         choice = choose(request, fleet)
         if not request.wait:
@@ -286,6 +288,25 @@ class Planner:
         if known and known.keys() >= set(wanted):
             return known
         return {r.value.host: r.value for r in await self._inventories.all("*.inventory")}
+
+    async def _meant(self, fingerprint: str) -> Fingerprint | None:
+        """What a key stands for; None for none. Raises RequestError for one that nobody has seen.
+
+        A key is a hash, so what it is of stands in a record. All are read: selecting like this is
+        rare, and no other place holds every fingerprint that an operator can see.
+        """
+        if not fingerprint:
+            return None
+        for record in await self._optimizations.all():
+            seen = record.value.fingerprint
+            if seen is not None and key(seen) == fingerprint:
+                return seen
+        raise RequestError(
+            "unknown fingerprint",
+            expected="the fingerprint of an optimization that has come as far as its profile",
+            got=fingerprint,
+            advice="`cox optimizations` lists them.",
+        )
 
     async def _cancel(self, request: CancelRequest) -> Reply:
         await self._alive_one(request.optimization)

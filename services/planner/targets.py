@@ -11,7 +11,7 @@ from msgspec import field
 
 from shared.errors import RequestError
 from shared.fingerprint import hardware
-from shared.messages import Hardware, Inventory
+from shared.messages import Fingerprint, Hardware, Inventory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +35,8 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """Which of a host's services have not been heard."""
     drained: Mapping[str, str] = field(default_factory=dict)
     """Hosts that nothing new may begin on, with the reason."""
+    meant: Fingerprint | None = None
+    """What the request's selector means by its fingerprint."""
 
 
 class Targets(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +88,7 @@ def _named(request: OptimizeRequest, fleet: Fleet) -> Choice:
 
 def _check_named(name: str, request: OptimizeRequest, fleet: Fleet) -> None:
     here = fleet.known[name]
-    mismatch = why_not_selected(request.select, here)
+    mismatch = why_not_selected(request.select, here, fleet.meant)
     if mismatch:
         raise RequestError(
             f"host {name} is named but not selected",
@@ -147,7 +149,7 @@ def _unnamed(request: OptimizeRequest, fleet: Fleet) -> Choice:
 
 def _why_not(name: str, inventory: Inventory, select: Selector, fleet: Fleet) -> str:
     """Why an unnamed host does not take part, whoever is free; empty if it may."""
-    if mismatch := why_not_selected(select, inventory):
+    if mismatch := why_not_selected(select, inventory, fleet.meant):
         return mismatch
     if inventory.obstacles:
         return "; ".join(inventory.obstacles)
@@ -195,8 +197,13 @@ def check_free(hosts: Iterable[str], fleet: Fleet) -> None:
 # --- What hosts are ----------------------------------------------------------------------------
 
 
-def why_not_selected(select: Selector, inventory: Inventory) -> str:
-    """What keeps a host out of a selection, in words; empty if it is in."""
+def why_not_selected(
+    select: Selector, inventory: Inventory, meant: Fingerprint | None = None
+) -> str:
+    """What keeps a host out of a selection, in words; empty if it is in.
+
+    `meant` is what the selector's key stands for.
+    """
     for label, pattern in select.labels.items():
         if label not in inventory.labels:
             return f"it has no label {label}"
@@ -210,6 +217,8 @@ def why_not_selected(select: Selector, inventory: Inventory) -> str:
     ):
         if pattern and not _matches(pattern, value):
             return f"its {what} is {value!r}, not {pattern!r}"
+    if meant is not None and kind(inventory) != (meant.hardware, meant.kernel):
+        return f"it is {describe(inventory)}: not of fingerprint {select.fingerprint}"
     return ""
 
 

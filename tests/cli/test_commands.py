@@ -13,6 +13,7 @@ from cli.main import exit_code
 from shared import errors
 from shared.bus import Bus
 from shared.errors import Problem, RequestError
+from shared.fingerprint import key
 from shared.messages import (
     CancelRequest,
     Ended,
@@ -106,6 +107,7 @@ def test_every_page_of_help_has_an_example(cox: Cox, command: list[str]) -> None
         ["optimize", "wakeup", "--cohorts", "0,100"],
         ["optimize", "wakeup", "--control", "60"],
         ["optimize", "wakeup", "--lease", "1"],
+        ["optimize", "wakeup", "--fingerprint", "xyz"],
         ["revert"],
         ["revert", "lab-1", "--all"],
         ["policies", "show", "nobody"],
@@ -213,10 +215,12 @@ async def test_the_exit_code_says_how_it_ended(
     ran = await cox_on_bus(
         *("optimize", "wakeup", "--rounds", "16", "--policy", "latency"),
         *("--label", "role=web", "--kernel", "7.*", "--cohorts", "50,100", "--soak", "9"),
-        *("--control", "20", "--lease", "60"),
+        *("--control", "20", "--lease", "60", "--fingerprint", "0123456789abcdef"),
     )
     assert (ran.code, ran.err) == (code, "")
-    assert asked[0].select == Selector(labels={"role": "web"}, kernel="7.*")
+    assert asked[0].select == Selector(
+        labels={"role": "web"}, kernel="7.*", fingerprint="0123456789abcdef"
+    )
     assert asked[0].rollout == Rollout(
         cohorts=(50, 100), soak_s=9.0, control_percent=20, lease_s=60.0
     )
@@ -350,15 +354,22 @@ async def test_status_report_and_trace_tell_it_again(bus: Bus, cox_on_bus: CoxOn
     recorded = optimization()
     await recorded.publish(bus)
     await recorded.publish_spans(bus)
-    everything, one, watched, again, tree, document = await asyncio.gather(
+    everything, shown, one, watched, again, tree, document = await asyncio.gather(
         cox_on_bus("optimizations", "--json"),
+        cox_on_bus("optimizations"),
         cox_on_bus("status", recorded.record.id),
         cox_on_bus("status", "last", "--watch"),
         cox_on_bus("report", "last", "--json"),
         cox_on_bus("trace", recorded.record.id),
         cox_on_bus("trace", "last", "--json"),
     )
-    assert [each["terminal"] for each in everything.document["optimizations"]] == ["promoted"]
+    (listed,) = everything.document["optimizations"]
+    assert listed["terminal"] == "promoted"
+    assert recorded.record.fingerprint is not None
+    known = key(recorded.record.fingerprint)
+    assert listed["fingerprint"] == again.document["fingerprint_key"] == known
+    assert known in one.out
+    assert known in shown.out
     assert "promote after" in one.out
     assert watched.code == 0
     assert again.document["verdict"] == "promote"

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from services.planner import service
 from shared import attributes as names
 from shared.bus import Bus
+from shared.fingerprint import key
 from shared.fleet import CLAIMS, Claims
-from shared.messages import OptimizeRequest, Rollout
+from shared.messages import OptimizeRequest, Rollout, Selector
 from shared.optimization import Optimization
 from shared.subjects import Subjects
 from shared.telemetry.store import Trace
@@ -135,6 +136,22 @@ async def test_one_kind_waits_while_another_begins(minds: Minds, fleet: PaperFle
     fleet.hold_trials.set()
     for part in reply.parts:
         assert (await minds.end(part.optimization)).terminal == "promoted"
+
+
+async def test_a_fingerprint_that_was_seen_selects_its_kind(
+    minds: Minds, fleet: PaperFleet
+) -> None:
+    first = await minds.end((await minds.ask(request("x2"))).optimization)
+    assert first.fingerprint is not None
+    selected = Selector(fingerprint=key(first.fingerprint))
+    reply = await minds.ask(request(select=selected))
+    assert [part.hosts for part in reply.parts] == [LARGE]
+    assert reply.left_out.keys() == set(SMALL)
+    await minds.end(reply.optimization)
+    unknown = await minds.ask(request(select=Selector(fingerprint="0" * 16)))
+    assert unknown.problem is not None
+    assert unknown.problem.kind == "RequestError"
+    assert "cox optimizations" in unknown.problem.advice
 
 
 async def test_who_does_not_wait_is_refused_where_one_kind_is_busy(

@@ -13,7 +13,8 @@ from services.planner.targets import (
     why_not_selected,
 )
 from shared.errors import RequestError
-from shared.messages import Inventory, OptimizeRequest, Selector
+from shared.fingerprint import hardware, key
+from shared.messages import Fingerprint, Inventory, OptimizeRequest, Selector
 from tests.planner.world import inventory
 
 ASK = OptimizeRequest(workload="wakeup")
@@ -217,6 +218,29 @@ def test_a_host_that_misses_one_is_out_and_told_by_what(
     select: dict[str, object], words: str
 ) -> None:
     assert words in why_not_selected(Selector(**select), WEB)  # type: ignore[arg-type]
+
+
+def test_a_fingerprint_selects_hosts_of_its_hardware_and_kernel() -> None:
+    known = {
+        **KNOWN,
+        "h2": replace(KNOWN["h2"], cpus=64),
+        "h3": replace(KNOWN["h3"], kernel="6.12.0"),
+        "h4": replace(inventory("h4"), cpu_model=f"  {KNOWN['h1'].cpu_model} ", memory_bytes=5),
+    }
+    meant = Fingerprint(
+        workload_class="idle",
+        objective="p99:lower",
+        hardware=hardware(KNOWN["h1"]),
+        kernel=KNOWN["h1"].kernel,
+    )
+    select = {"fingerprint": key(meant)}
+    choice = chosen(ask(**select), known, meant=meant)
+    assert hosts(choice) == [["h1", "h4"]]
+    assert "64 CPUs" in choice.left_out["h2"]
+    assert "6.12.0" in choice.left_out["h3"]
+    assert key(meant) in choice.left_out["h3"]
+    with pytest.raises(RequestError, match="named but not selected"):
+        chosen(ask("h2", **select), known, meant=meant)
 
 
 def test_a_selection_of_hosts_leaves_the_others_out() -> None:
