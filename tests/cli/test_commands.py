@@ -14,6 +14,7 @@ from shared import errors
 from shared.bus import Bus
 from shared.errors import Problem, RequestError
 from shared.fingerprint import key
+from shared.fleet import ORDERS, Orders
 from shared.messages import (
     CancelRequest,
     Ended,
@@ -61,7 +62,7 @@ def test_the_front_page_lists_every_command(cox: Cox) -> None:
     assert page.code == 0
     for command in (
         *("up", "down", "keys", "lab", "hosts", "optimize", "status", "cancel", "trace", "revert"),
-        *("pause", "resume", "freeze", "unfreeze", "drain", "undrain"),
+        *("pause", "resume", "freeze", "unfreeze"),
         *("policies", "gate", "bench", "schema", "doctor", "version", "report", "demo"),
     ):
         assert f" {command} " in page.out
@@ -435,6 +436,30 @@ async def test_hosts_are_shown_with_what_runs_and_who_is_silent(
     assert hosts["lab-1"]["silent"] == []
     assert hosts["lab-2"]["silent"] == ["observer", "executor"]
     assert hosts["lab-1"]["scheduler"]["policy"] == "latency"
+
+
+async def test_hosts_are_shown_with_their_labels_and_who_is_drained_and_why(
+    bus: Bus, cox_on_bus: CoxOnBus
+) -> None:
+    for host in ("lab-1", "lab-2", "lab-3"):
+        (await join(bus, host)).cancel()
+    inventories = await bus.records("hosts", Inventory)
+    found = await inventories.get("lab-1.inventory")
+    assert found is not None
+    labelled = msgspec.structs.replace(found.value, labels={"role": "web", "rack": "a1"})
+    await inventories.put("lab-1.inventory", labelled)
+    orders = Orders(drained={"lab-1": "new memory", "lab-2": ""})
+    await (await bus.records("fleet", Orders)).create(ORDERS, orders)
+    table, hosts, page = await asyncio.gather(
+        cox_on_bus("hosts"), cox_on_bus("hosts", "--json"), cox_on_bus("status", "--json")
+    )
+    words = " ".join(table.out.split())
+    for each in ("labels", "rack=a1", "role=web", "drained: new", "drained;"):
+        assert each in words
+    rows = hosts.document["hosts"]
+    assert [row["drained"] for row in rows] == ["new memory", "", None]
+    assert rows[0]["inventory"]["labels"] == {"role": "web", "rack": "a1"}
+    assert [row["drained"] for row in page.document["hosts"]] == ["new memory", "", None]
 
 
 async def test_revert_asks_each_host_and_names_those_that_do_not_answer(
