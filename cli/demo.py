@@ -42,9 +42,7 @@ async def demo(*, workload: str, hosts: int, port: int, rounds: int, directory: 
             )
             async with session.connected() as bus:
                 reply = await ask(bus, request)
-                code = await see_through(
-                    bus, reply.optimization, directory=directory, as_json=False
-                )
+                code = await see_through(bus, reply, directory=directory, as_json=False)
             await _show_trace(directory)
             show(Text.assemble("\nstopping everything …", style="dim"))
     show(Text.assemble("done: ", (str(directory / REPORT), "bold")))

@@ -15,6 +15,7 @@ from cli.fleet.roster import Roster
 from cli.output import console, print_json, show
 from cli.session import connected
 from shared.errors import BusError, InputError
+from shared.fleet import ORDERS, Orders
 from shared.messages import Inventory, RevertRequest, SchedulerState
 from shared.service import CALL_S, call_roll
 
@@ -36,12 +37,21 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     scheduler: SchedulerState | None
     silent: list[str] = field(default_factory=list)
     """Services that were not heard while we listened."""
+    drained: str | None = None
+    """Why nothing new may begin there, empty for no reason; None where it may."""
 
     @property
     def obstacles(self) -> list[str]:
         """Why it cannot be steered now; empty when it can."""
         known = list(self.inventory.obstacles) if self.inventory else ["it has no inventory"]
         return known + [f"its {service} is silent" for service in self.silent]
+
+    @property
+    def hindrances(self) -> list[str]:
+        """Why nothing new begins there now: operators' orders, and obstacles."""
+        if self.drained is None:
+            return self.obstacles
+        return [f"drained: {self.drained}".rstrip(": "), *self.obstacles]
 
 
 async def list_hosts(*, as_json: bool) -> None:
@@ -71,36 +81,49 @@ async def hosts_now(bus: Bus, roster: Roster) -> list[Host]:
     schedulers = await bus.records("hosts", SchedulerState)
     inventory = {r.value.host: r.value for r in await inventories.all("*.inventory")}
     scheduler = {r.value.host: r.value for r in await schedulers.all("*.scheduler")}
+    orders = await (await bus.records("fleet", Orders)).get(ORDERS)
+    drained = orders.value.drained if orders is not None else {}
     return [
         Host(
             host=name,
             inventory=inventory.get(name),
             scheduler=scheduler.get(name),
             silent=[service for service in SERVICES if not roster.alive(service, name)],
+            drained=drained.get(name),
         )
         for name in sorted(inventory.keys() | scheduler.keys() | roster.hosts())
     ]
 
 
 def hosts_table(hosts: Iterable[Host]) -> Table:
-    """One row each."""
+    """One row each; with labels where anybody has some."""
+    hosts = list(hosts)
+    labelled = any(host.inventory and host.inventory.labels for host in hosts)
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("host", "state", "runs", "cpus", "memory", "kernel", "on"):
+    columns = ("host", "state", "runs", "cpus", "memory", "kernel", "on")
+    for column in (*columns, "labels") if labelled else columns:
         table.add_column(column, overflow="fold")
     for host in hosts:
         here = host.inventory
         table.add_row(
             host.host,
             Text("ready", style="green")
-            if not host.obstacles
-            else Text("; ".join(host.obstacles), style="yellow"),
+            if not host.hindrances
+            else Text("; ".join(host.hindrances), style="yellow"),
             _runs(host.scheduler),
             str(here.cpus) if here else "?",
             f"{here.memory_bytes / 2**30:.1f} GiB" if here else "?",
             here.kernel if here else "?",
             here.virtualization if here else "?",
+            *([_labels(here)] if labelled else []),
         )
     return table
+
+
+def _labels(here: Inventory | None) -> Text:
+    """As COX_LABELS has them."""
+    labels = here.labels if here else {}
+    return Text(" ".join(f"{name}={value}" for name, value in sorted(labels.items())))
 
 
 def _runs(state: SchedulerState | None) -> Text:

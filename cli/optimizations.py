@@ -13,8 +13,10 @@ from cli import figures
 from cli.follow.narrate import TERMINAL_STYLES
 from cli.follow.views import PHASES
 from cli.output import console, print_json, show
+from cli.report.collect import newest_first
 from cli.session import connected
 from shared.errors import InputError
+from shared.fingerprint import key
 from shared.messages import Terminal
 from shared.optimization import Optimization
 
@@ -40,6 +42,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     budget_rounds: int
     ratio: float | None
     """Of the objective, candidate / default, as the judge last gave it."""
+    fingerprint: str
+    """Its key, for `cox optimize --fingerprint`; empty before there is a profile."""
     created_unix_ns: int
     ended_unix_ns: int
 
@@ -64,6 +68,7 @@ def summary(record: Optimization) -> Summary:
         rounds=record.rounds_used,
         budget_rounds=record.request.budget.rounds,
         ratio=ratios[-1] if ratios else None,
+        fingerprint=key(record.fingerprint) if record.fingerprint is not None else "",
         created_unix_ns=record.created_unix_ns,
         ended_unix_ns=record.ended_unix_ns,
     )
@@ -82,8 +87,7 @@ def choose(
         raise InputError(
             "there is no such state", expected=", ".join(STATES), got=", ".join(unknown)
         )
-    lines = [summary(record) for record in records]
-    lines.sort(key=lambda line: line.created_unix_ns, reverse=True)
+    lines = [summary(record) for record in sorted(records, key=newest_first)]
     return [
         line
         for line in lines
@@ -118,8 +122,10 @@ async def list_optimizations(
 def table(lines: Iterable[Summary]) -> Table:
     """One row each."""
     grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("optimization", "workload", "hosts", "state", "rounds", "ratio", "age"):
+    for column in ("optimization", "workload", "hosts", "state", "rounds", "ratio"):
         grid.add_column(column, overflow="fold")
+    for column in ("fingerprint", "age"):
+        grid.add_column(column, no_wrap=True)
     for line in lines:
         grid.add_row(
             line.optimization,
@@ -128,6 +134,7 @@ def table(lines: Iterable[Summary]) -> Table:
             state_text(line),
             f"{line.rounds}/{line.budget_rounds}",
             figures.ratio(line.ratio) if line.ratio is not None else "",
+            line.fingerprint,
             figures.seconds(max(0.0, time.time() - line.created_unix_ns / 1e9)),
         )
     return grid

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
 from rich.text import Text
 
 from cli.follow.follower import Follower
-from cli.follow.views import view_for
+from cli.follow.together import follow_to_the_end
+from cli.follow.views import views_for
 from cli.output import console, print_json, print_json_line, show
 from cli.report.collect import report_of
 from cli.report.table import result
 from cli.session import connected
 from shared.errors import InputError, RemoteError
-from shared.messages import OptimizeReply, OptimizeRequest
+from shared.messages import AcceptedPart, OptimizeReply, OptimizeRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from cli.report.model import Report
     from shared.bus import Bus
+    from shared.optimization import Optimization
 
 ASK_S = 10.0
 EXIT_CODES = {"promoted": 0, "failed": 1, "cancelled": 1, "rejected": 3, "kept-default": 4}
-HINT = "Ctrl-C cancels"
+WORST_FIRST = (1, 3, 4, 0)
+"""Where several optimizations end differently, the first of these counts."""
 
 
 async def optimize(
     request: OptimizeRequest, *, directory: Path | None, detach: bool, as_json: bool
 ) -> int:
-    """Ask for an optimization and follow it to its end; the exit code."""
+    """Ask for an optimization and follow it to its end; the exit code.
+
+    Hosts of several kinds are an optimization each: all are followed, and the worst end counts.
+    """
     if directory is not None:
         check_directory(directory)
         if detach:
@@ -42,18 +50,14 @@ async def optimize(
     async with connected() as bus:
         reply = await ask(bus, request)
         if not as_json:
-            for host, why in reply.left_out.items():
-                show(Text(f"{host} is left out: {why}", "dim"))
-            if reply.waits and detach:
-                show(Text(f"it waits: {reply.waits}", "yellow"))
+            _show_accepted(reply)
         if detach:
             if as_json:
                 print_json(reply)
             else:
-                console().print(f"accepted {reply.optimization}, trace {reply.trace_id}")
-                console().print(f"follow it with `cox status {reply.optimization} --watch`")
+                _show_detached(reply)
             return 0
-        return await see_through(bus, reply.optimization, directory=directory, as_json=as_json)
+        return await see_through(bus, reply, directory=directory, as_json=as_json)
 
 
 async def ask(bus: Bus, request: OptimizeRequest) -> OptimizeReply:
@@ -61,21 +65,64 @@ async def ask(bus: Bus, request: OptimizeRequest) -> OptimizeReply:
     reply = await bus.ask(bus.subjects.optimize, request, OptimizeReply, timeout_s=ASK_S)
     if reply.problem is not None:
         raise RemoteError(reply.problem)
+    if not reply.parts:
+        # A planner of an older version: what it accepts is a single optimization.
+        only = AcceptedPart(optimization=reply.optimization, hosts=reply.hosts, waits=reply.waits)
+        return replace(reply, parts=[only])
     return reply
 
 
-async def see_through(bus: Bus, optimization: str, *, directory: Path | None, as_json: bool) -> int:
-    """Follow an optimization to its end, and show what came of it; the exit code."""
-    with view_for(as_json=as_json, hint=HINT) as view:
-        follower = Follower(bus, optimization, view)
-        await follower.run()
-    if follower.detached:
+def _show_accepted(reply: OptimizeReply) -> None:
+    for host, why in reply.left_out.items():
+        show(Text(f"{host} is left out: {why}", "dim"))
+    if len(reply.parts) > 1:
+        show(Text(f"{len(reply.parts)} kinds of hosts: an optimization for each, in one trace"))
+
+
+def _show_detached(reply: OptimizeReply) -> None:
+    for part in reply.parts:
+        console().print(f"accepted {part.optimization}, trace {reply.trace_id}")
+        if len(reply.parts) > 1:
+            console().print(f"on {', '.join(part.hosts)}", soft_wrap=True)
+        if part.waits:
+            show(Text(f"it waits: {part.waits}", "yellow"))
+        console().print(f"follow it with `cox status {part.optimization} --watch`")
+
+
+async def see_through(
+    bus: Bus, reply: OptimizeReply, *, directory: Path | None, as_json: bool
+) -> int:
+    """Follow what was accepted to its end, and show what came of it; the exit code.
+
+    Of several, each has its report's files in a directory of its own name.
+    """
+    identities = [part.optimization for part in reply.parts]
+    several = len(identities) > 1
+    labels = [str(number) for number in range(1, len(identities) + 1)] if several else [""]
+    hint = "Ctrl-C cancels all" if several else "Ctrl-C cancels"
+    with views_for(labels, as_json=as_json, hint=hint) as views:
+        followers = [
+            Follower(bus, identity, view) for identity, view in zip(identities, views, strict=True)
+        ]
+        seen = await follow_to_the_end(followers)
+    if not seen:
         if not as_json:
-            console().print(f"left it to the planner; `cox status {optimization} --watch`")
+            for identity in identities:
+                console().print(f"left it to the planner; `cox status {identity} --watch`")
         return 1
-    await show_result(bus, optimization, directory=directory, as_json=as_json)
-    record = follower.record
-    return EXIT_CODES[record.terminal] if record is not None and record.terminal else 1
+    for identity in identities:
+        own = directory / identity if directory is not None and several else directory
+        await show_result(bus, identity, directory=own, as_json=as_json)
+    return exit_code([follower.record for follower in followers])
+
+
+def exit_code(records: Iterable[Optimization | None]) -> int:
+    """The worst of the ends; one that is not known is a failure."""
+    codes = {
+        EXIT_CODES[record.terminal] if record is not None and record.terminal else 1
+        for record in records
+    }
+    return min(codes, key=WORST_FIRST.index)
 
 
 async def show_result(

@@ -59,7 +59,7 @@ async def drain(host: str, reason: str, *, drained: bool, as_json: bool) -> None
     """Nothing new begins on a host, or it does again."""
     async with connected() as bus:
         await _ask(bus, "drain", DrainRequest(host=host, drained=drained, reason=reason))
-    text = f"nothing new begins on {host} until `cox undrain {host}`"
+    text = f"nothing new begins on {host} until `cox hosts undrain {host}`"
     _say(
         {"type": "drained" if drained else "undrained", "host": host, "reason": reason},
         text if drained else f"work may begin on {host} again",

@@ -22,6 +22,7 @@ def make_request(
     labels: list[str],
     kernel: str,
     cpu_model: str,
+    fingerprint: str,
     cohorts: str,
     soak_s: float,
     control_percent: int,
@@ -41,6 +42,7 @@ def make_request(
             "labels": dict(_pair(label) for label in labels),
             "kernel": kernel,
             "cpu_model": cpu_model,
+            "fingerprint": fingerprint,
         },
         "rollout": {
             "cohorts": [_percent(part) for part in cohorts.split(",")],
@@ -57,7 +59,8 @@ def make_request(
             expected="names of letters, digits, '-' and '_'; 8 to 1000 rounds; "
             "60 to 86400 seconds; a least effect from 0 to 1; "
             "cohorts from 1 to 100, a control from 0 to 50 percent; "
-            "a priority from 0 to 9; a lease of 10 s or more",
+            "a priority from 0 to 9; a lease of 10 s or more; "
+            "a fingerprint of 16 hexadecimal digits",
             got=str(error),
             advice="See `cox optimize --help`.",
         ) from None

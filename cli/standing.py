@@ -9,8 +9,9 @@ from rich.text import Text
 
 from cli import figures
 from cli.follow.follower import Follower, cancel
-from cli.follow.views import PHASES, Lines, view_for
-from cli.optimizing import EXIT_CODES, check_directory, show_result
+from cli.follow.together import follow_to_the_end
+from cli.follow.views import PHASES, Lines, views_for
+from cli.optimizing import check_directory, exit_code, show_result
 from cli.output import console, print_json, show
 from cli.overview.watching import overview
 from cli.report.collect import life_of, record_of, report_of
@@ -53,14 +54,13 @@ async def _show(bus: Bus, record: Optimization) -> None:
 
 
 async def _watch(bus: Bus, record: Optimization, *, as_json: bool) -> int:
-    with view_for(as_json=as_json, hint="Ctrl-C leaves") as view:
-        follower = Follower(bus, record.id, view, cancels=False)
-        await follower.run()
-    if follower.detached:
+    with views_for([""], as_json=as_json, hint="Ctrl-C leaves") as (view,):
+        follower = Follower(bus, record.id, view)
+        seen = await follow_to_the_end([follower], cancels=False)
+    if not seen:
         return 0
     await show_result(bus, record.id, directory=None, as_json=as_json)
-    final = follower.record
-    return EXIT_CODES[final.terminal] if final is not None and final.terminal else 1
+    return exit_code([follower.record])
 
 
 async def cancel_one(identity: str, *, as_json: bool) -> None:

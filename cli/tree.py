@@ -60,7 +60,7 @@ _NOT_FACTS = frozenset(
         *_TEXTS,
         *_LISTS,
         *(bound for bounds in _INTERVALS.values() for bound in bounds),
-        names.OPTIMIZATION_ID,  # in the title
+        names.OPTIMIZATION_ID,  # in the title, and beside each part
         names.OUTCOME,  # beside the name
         names.ERROR_TYPE,  # with the error's text
         names.EXCEPTION_STACKTRACE,  # in trace.json, for who needs it
@@ -172,21 +172,20 @@ def duration(ns: int) -> str:
 
 
 def _title(trace: Trace) -> Text:
-    attributes: dict[str, Value] = {}
-    for span in trace.spans:
-        attributes.update(span.attributes)
     services = dict.fromkeys(_clean(span.resource.get(names.SERVICE_NAME)) for span in trace.spans)
     text = Text()
     roots = [span for span in trace.spans if not span.parent_id]
     text.append(_clean(roots[0].name) if roots else "a trace without its root", style="bold")
-    terminal = attributes.get(names.OPTIMIZATION_TERMINAL)
-    if terminal is not None:
-        word = _clean(terminal)
-        text.append("  →  ").append(word, style=_TERMINAL_STYLES.get(word, "bold red"))
+    # One for each optimization that has ended, by time.
+    terminals = [_clean(value) for value in _values(trace, names.OPTIMIZATION_TERMINAL)]
+    for index, word in enumerate(terminals):
+        text.append(", " if index else "  →  ")
+        text.append(word, style=_TERMINAL_STYLES.get(word, "bold red"))
     text.append("\n")
     facts = []
-    if names.OPTIMIZATION_ID in attributes:
-        facts.append(f"optimization {_clean(attributes[names.OPTIMIZATION_ID])}")
+    identities = dict.fromkeys(_clean(value) for value in _values(trace, names.OPTIMIZATION_ID))
+    if identities:
+        facts.append(f"optimization{'s' if len(identities) > 1 else ''} {', '.join(identities)}")
     count = len(trace.spans)
     facts += [f"{count} span{'' if count == 1 else 's'}", duration(trace.duration_ns)]
     text.append(f"trace {trace.trace_id}  ·  {'  ·  '.join(facts)}\n", style="bright_black")
@@ -194,6 +193,11 @@ def _title(trace: Trace) -> Text:
         text.append("  " if index else "").append("■ ", style=_COLOURS.get(service, "white"))
         text.append(service, style="bright_black")
     return text
+
+
+def _values(trace: Trace, attribute: str) -> list[Value]:
+    """What spans say of it, by time."""
+    return [span.attributes[attribute] for span in trace.spans if attribute in span.attributes]
 
 
 # --- A span's line -----------------------------------------------------------------------------
@@ -248,6 +252,10 @@ def _details(span: SpanRecord, trace: Trace, *, everything: bool) -> list[Render
     if span.status is Status.ERROR:
         kind = _clean(span.attributes.get(names.ERROR_TYPE, "error"))
         rows.append(_labelled(kind, _clean(span.status_text) or "no text", "red"))
+    if span.name.startswith("part ") and names.OPTIMIZATION_ID in span.attributes:
+        # The title has several: what hangs here is this one's.
+        identity = _clean(span.attributes[names.OPTIMIZATION_ID])
+        rows.append(_labelled("optimization", identity, "default"))
     rows += [
         _labelled(label, _clean(span.attributes[key]), "default")
         for key, label in _TEXTS.items()

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 SpanName = Literal[
     "optimize",  # the root: a request was accepted; `optimize {workload}`
+    "part",  # below the root of a request over several kinds of hosts: one of them
     "observe",  # a host's profile
     "recall",  # what is known for a fingerprint
     "plan",  # a decision: what will be tried

@@ -22,17 +22,22 @@ def fingerprint(profile: Profile, inventory: Inventory, objective: Objective) ->
     return Fingerprint(
         workload_class=profile.workload_class,
         objective=f"{objective.metric}:{objective.direction}",
-        hardware=Hardware(
-            arch=inventory.arch,
-            cpus=inventory.cpus,
-            threads_per_core=inventory.threads_per_core,
-            llcs=inventory.llcs,
-            numa_nodes=inventory.numa_nodes,
-            # Firmware pads the model's name with blanks.
-            cpu_model=" ".join(inventory.cpu_model.split()),
-            virtualization=inventory.virtualization,
-        ),
+        hardware=hardware(inventory),
         kernel=inventory.kernel,
+    )
+
+
+def hardware(inventory: Inventory) -> Hardware:
+    """What of a host decides how a policy does, but for its kernel."""
+    return Hardware(
+        arch=inventory.arch,
+        cpus=inventory.cpus,
+        threads_per_core=inventory.threads_per_core,
+        llcs=inventory.llcs,
+        numa_nodes=inventory.numa_nodes,
+        # Firmware pads the model's name with blanks.
+        cpu_model=" ".join(inventory.cpu_model.split()),
+        virtualization=inventory.virtualization,
     )
 
 

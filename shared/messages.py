@@ -64,7 +64,8 @@ class Budget(Part, frozen=True, kw_only=True):
 class Selector(Part, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Which hosts are meant, by what they are. All that is given must hold.
 
-    Values are shell patterns (`7.3*`, `*EPYC*`), compared without regard to case.
+    Values are shell patterns (`7.3*`, `*EPYC*`), compared without regard to case; the fingerprint
+    is a key as it is told by `cox optimizations`.
     """
 
     labels: dict[Name, str] = field(default_factory=dict)
@@ -73,6 +74,8 @@ class Selector(Part, forbid_unknown_fields=True, frozen=True, kw_only=True):
     arch: str = ""
     cpu_model: str = ""
     virtualization: str = ""
+    fingerprint: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?$")] = ""
+    """Hardware and kernel as an optimization has seen them; the workload may be another one."""
 
 
 Percent = Annotated[int, Meta(ge=1, le=100)]
@@ -92,7 +95,11 @@ class Rollout(Part, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 class OptimizeRequest(Part, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A client's request; only `workload` must be given. Any NATS client can send this JSON."""
+    """A client's request; only `workload` must be given. Any NATS client can send this JSON.
+
+    Hosts of several kinds of hardware or kernel become one optimization for each kind: budget,
+    rollout, priority and all else hold for each of them.
+    """
 
     workload: Name
     type: Literal["optimize"] = "optimize"
@@ -114,12 +121,26 @@ class OptimizeRequest(Part, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     seed: int = 1
 
 
+class AcceptedPart(Part, frozen=True, kw_only=True):
+    """The optimization of one kind of hosts."""
+
+    optimization: str
+    hosts: list[Name]
+    """The hosts that take part, the canary first."""
+    waits: str = ""
+    """What it waits for; empty if it has begun."""
+
+
 class OptimizeReply(Message, tag="optimize_reply", frozen=True, kw_only=True):
-    """The answer: ids when accepted, the problem when not."""
+    """The answer: ids when accepted, the problem when not.
+
+    `optimization`, `hosts` and `waits` are those of the first part.
+    """
 
     accepted: bool
     optimization: str = ""
     trace_id: str = ""
+    """The one trace of all parts."""
     problem: Problem | None = None
     hosts: list[Name] = field(default_factory=list)
     """The hosts that take part, the canary first."""
@@ -127,6 +148,8 @@ class OptimizeReply(Message, tag="optimize_reply", frozen=True, kw_only=True):
     """Hosts that were not named and do not take part: why not, by host."""
     waits: str = ""
     """What it waits for; empty if it has begun."""
+    parts: list[AcceptedPart] = field(default_factory=list)
+    """One optimization for each kind of hosts, the one with the most hosts first."""
 
 
 # --- Hosts -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""hosts, and who of them is let in."""
+"""hosts, who of them is let in, and on whom nothing new begins."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.options import Json
+from cli.commands.options import Json, Reason
 
 Name = Annotated[str, typer.Argument(metavar="HOST", help="A host's name.")]
 
@@ -15,9 +15,10 @@ hosts = typer.Typer(invoke_without_command=True)
 
 @hosts.callback(invoke_without_command=True)
 def hosts_list(context: typer.Context, json: Json = False) -> None:
-    """List the hosts on the bus, let one in, or throw one out.
+    """List the hosts on the bus, let one in, throw one out, or drain one.
 
-    The list says what they are, what schedules them, and what stands in the way.
+    The list says what they are, what schedules them, and what stands in the way: drained ones are
+    told with the reason, labels where hosts have some (COX_LABELS).
 
     Example:  cox hosts
     """
@@ -50,3 +51,25 @@ def hosts_revoke(name: Name, json: Json = False) -> None:
     from cli import enrolment, session
 
     session.run(enrolment.revoke(name, as_json=json))
+
+
+@hosts.command("drain")
+def hosts_drain(name: Name, reason: Reason = "", json: Json = False) -> None:
+    """Let nothing new begin on a host. What runs there stays: see `cox revert`.
+
+    Example:  cox hosts drain web-1 --reason "new memory"
+    """
+    from cli import orders, session
+
+    session.run(orders.drain(name, reason, drained=True, as_json=json))
+
+
+@hosts.command("undrain")
+def hosts_undrain(name: Name, json: Json = False) -> None:
+    """Let work begin on a host again.
+
+    Example:  cox hosts undrain web-1
+    """
+    from cli import orders, session
+
+    session.run(orders.drain(name, "", drained=False, as_json=json))

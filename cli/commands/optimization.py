@@ -52,6 +52,15 @@ def optimize(
             rich_help_panel=WHERE,
         ),
     ] = "",
+    fingerprint: Annotated[
+        str,
+        typer.Option(
+            "--fingerprint",
+            metavar="KEY",
+            help="Only hosts with the hardware and kernel of this one: see `cox optimizations`.",
+            rich_help_panel=WHERE,
+        ),
+    ] = "",
     cohorts: Annotated[
         str,
         typer.Option(
@@ -120,8 +129,12 @@ def optimize(
     Ctrl-C cancels: the hosts go back to what ran before. A second Ctrl-C leaves at once and
     lets the planner finish the cancelling.
 
+    Hosts of several kinds of hardware or kernel are an optimization each, side by side in one
+    trace; the budget holds for each. Each one's report has a directory of its own below DIR.
+
     Exit code: 0 promoted, 1 failed or cancelled, 2 the request cannot be, 3 rejected by the
-    gate, 4 nothing was proven and the default was kept.
+    gate, 4 nothing was proven and the default was kept; of several optimizations the worst: 1
+    before 3 before 4 before 0.
 
     Example:  cox optimize wakeup --hosts lab-1,lab-2 --rounds 16 --report runs/wakeup
     """
@@ -142,6 +155,7 @@ def optimize(
         labels=label or [],
         kernel=kernel,
         cpu_model=cpu_model,
+        fingerprint=fingerprint,
         cohorts=cohorts,
         soak_s=soak,
         control_percent=control,

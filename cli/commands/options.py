@@ -9,6 +9,7 @@ import typer
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON instead of text; nothing else goes to stdout.")
 ]
+Reason = Annotated[str, typer.Option("--reason", help="Told to everybody who asks.")]
 OptimizationId = Annotated[
     str, typer.Argument(metavar="ID", help="An optimization's id, or 'last' for the newest.")
 ]

@@ -1,15 +1,8 @@
-"""pause, resume, freeze, unfreeze, drain, undrain."""
+"""pause, resume, freeze, unfreeze."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from cli.commands.options import Json, OptimizationId
-
-Reason = Annotated[str, typer.Option("--reason", help="Told to everybody who asks.")]
-HostName = Annotated[str, typer.Argument(metavar="HOST", help="A host that has joined.")]
+from cli.commands.options import Json, OptimizationId, Reason
 
 
 def pause(identity: OptimizationId, json: Json = False) -> None:
@@ -54,23 +47,3 @@ def unfreeze(json: Json = False) -> None:
     from cli import orders, session
 
     session.run(orders.freeze("", frozen=False, as_json=json))
-
-
-def drain(host: HostName, reason: Reason = "", json: Json = False) -> None:
-    """Let nothing new begin on a host. What runs there stays: see `cox revert`.
-
-    Example:  cox drain lab-1 --reason "new memory"
-    """
-    from cli import orders, session
-
-    session.run(orders.drain(host, reason, drained=True, as_json=json))
-
-
-def undrain(host: HostName, json: Json = False) -> None:
-    """Let work begin on a host again.
-
-    Example:  cox undrain lab-1
-    """
-    from cli import orders, session
-
-    session.run(orders.drain(host, "", drained=False, as_json=json))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import signal
 from typing import TYPE_CHECKING
 
 from nats.errors import Error as NatsError
@@ -17,8 +15,6 @@ from shared.messages import CancelRequest, Progress, Reply
 from shared.optimization import Optimization
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from cli.follow.facts import Fact
     from cli.follow.views import View
     from shared.bus import Bus
@@ -31,29 +27,17 @@ CANCEL_S = 5.0
 class Follower:
     """Takes events until the optimization is over; `life` is what they add up to."""
 
-    def __init__(self, bus: Bus, optimization: str, view: View, *, cancels: bool = True) -> None:
-        """`cancels` says whether Ctrl-C cancels the optimization or only leaves it."""
+    def __init__(self, bus: Bus, optimization: str, view: View) -> None:
         self.life = Life()
         self.record: Optimization | None = None
-        self.detached = False
         self._bus = bus
         self._optimization = optimization
         self._view = view
-        self._cancels = cancels
         self._connected = True
         self._silent = 0
 
     async def run(self) -> None:
-        """Follow until the end, or until Ctrl-C says to leave (`detached`)."""
-        following = asyncio.create_task(self._follow())
-        with self._interrupts(following.cancel):
-            try:
-                await following
-            except asyncio.CancelledError:
-                if not self.detached:
-                    raise
-
-    async def _follow(self) -> None:
+        """Follow until the end."""
         async with contextlib.aclosing(follow(self._bus, self._optimization)) as facts:
             async for fact in facts:
                 if isinstance(fact, Silence):
@@ -66,6 +50,16 @@ class Follower:
                 if over:
                     break
         await self._read_record()
+
+    async def cancel(self) -> None:
+        """Ask the planner to end it, unless it has ended; what comes of that is told."""
+        if self.life.ended is not None:
+            return
+        self._view.say("cancelling; the hosts go back to what ran. Ctrl-C again leaves at once.")
+        try:
+            await cancel(self._bus, self._optimization, "Ctrl-C")
+        except CoxswainError as error:
+            self._view.say(f"could not cancel: {error}", "red")
 
     async def _on_fact(self, fact: Fact) -> None:
         self._silent = 0
@@ -99,38 +93,6 @@ class Follower:
             found = await records.get(self._optimization)
             if found is not None:
                 self.record = found.value
-
-    # Ctrl-C -------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _interrupts(self, leave: Callable[[], object]) -> Iterator[None]:
-        """The first Ctrl-C cancels the optimization, the second leaves it to the planner."""
-        loop = asyncio.get_running_loop()
-        asked: list[asyncio.Task[None]] = []
-
-        def pressed() -> None:
-            if asked or not self._cancels:
-                self.detached = True
-                leave()
-            else:
-                asked.append(loop.create_task(self._cancel()))
-
-        loop.add_signal_handler(signal.SIGINT, pressed)
-        loop.add_signal_handler(signal.SIGTERM, pressed)
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGINT)
-            loop.remove_signal_handler(signal.SIGTERM)
-            for task in asked:
-                task.cancel()
-
-    async def _cancel(self) -> None:
-        self._view.say("cancelling; the hosts go back to what ran. Ctrl-C again leaves at once.")
-        try:
-            await cancel(self._bus, self._optimization, "Ctrl-C")
-        except CoxswainError as error:
-            self._view.say(f"could not cancel: {error}", "red")
 
 
 async def cancel(bus: Bus, optimization: str, reason: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from rich.console import Group
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
@@ -16,7 +17,7 @@ from cli.follow.narrate import Narrator
 from cli.output import console, print_json_line, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
@@ -49,19 +50,23 @@ class View(Protocol):
 
 
 class Lines:
-    """Permanent lines; what there is without a terminal."""
+    """Permanent lines; what there is without a terminal.
 
-    def __init__(self) -> None:
+    With a label each line has it in front: which of several it is about.
+    """
+
+    def __init__(self, label: str = "") -> None:
+        self._label = label
         self._narrator = Narrator()
 
     def fact(self, fact: Fact, life: Life, record: Optimization | None) -> None:
         """The lines that tell it."""
         for line in self._narrator.tell(fact, life, record):
-            self._print(line)
+            self._tell(line)
 
     def say(self, text: str, style: str = "yellow") -> None:
         """One line of our own."""
-        self._print(Text(text, style=style))
+        self._tell(Text(text, style=style))
 
     def link(self, *, connected: bool) -> None:
         """Say that the bus is away, or back."""
@@ -70,15 +75,27 @@ class Lines:
         else:
             self.say("the bus is away; the hosts are safe, waiting for it to come back")
 
+    def _tell(self, line: RenderableType) -> None:
+        self._print(labelled(self._label, line) if self._label else line)
+
     def _print(self, line: RenderableType) -> None:
         show(line)
+
+
+def labelled(label: str, line: RenderableType) -> Table:
+    """A line, or what takes several, with a label in front."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(label, style="bold magenta"), line)
+    return grid
 
 
 class LiveLines(Lines):
     """The same lines above a footer that says what goes on now."""
 
-    def __init__(self, footer: _Footer, live: Live) -> None:
-        super().__init__()
+    def __init__(self, label: str, footer: _Footer, live: Live) -> None:
+        super().__init__(label)
         self._footer = footer
         self._live = live
 
@@ -115,8 +132,9 @@ class JsonLines:
 class _Footer:
     """One line: what is being done, for how long, and how much of the budget is gone."""
 
-    def __init__(self, hint: str) -> None:
+    def __init__(self, label: str, hint: str) -> None:
         self.connected = True
+        self._label = label
         self._hint = hint
         self._spinner = Spinner("dots", style="blue")
         self._begun_s = time.time()
@@ -131,7 +149,7 @@ class _Footer:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         grid = Table.grid(padding=(0, 1, 0, 0))
-        text = Text()
+        text = Text(self._label + " " if self._label else "", style="bold magenta")
         life, record = self._life, self._record
         phase = life.phase if life else ""
         text.append("waiting for the bus" if not self.connected else PHASES.get(phase, "starting"))
@@ -147,13 +165,16 @@ class _Footer:
 
 
 @contextlib.contextmanager
-def view_for(*, as_json: bool, hint: str) -> Iterator[View]:
-    """The view that suits this output."""
+def views_for(labels: Sequence[str], *, as_json: bool, hint: str) -> Iterator[list[View]]:
+    """Views that suit this output: one for each label, which is empty for one alone."""
     if as_json:
-        yield JsonLines()
+        yield [JsonLines() for _ in labels]
     elif console().is_terminal:
-        footer = _Footer(hint)
-        with Live(footer, console=console(), refresh_per_second=8, transient=True) as live:
-            yield LiveLines(footer, live)
+        footers = [_Footer(label, hint) for label in labels]
+        with Live(Group(*footers), console=console(), refresh_per_second=8, transient=True) as live:
+            yield [
+                LiveLines(label, footer, live)
+                for label, footer in zip(labels, footers, strict=True)
+            ]
     else:
-        yield Lines()
+        yield [Lines(label) for label in labels]

@@ -32,11 +32,13 @@ class Runs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostNow(msgspec.Struct, frozen=True, kw_only=True):
-    """A host; ready if nothing stands in the way of steering it."""
+    """A host; ready if nothing stands in the way of steering it, and it is not drained."""
 
     host: str
     ready: bool
     obstacles: list[str]
+    drained: str | None
+    """Why operators want nothing new there, empty for no reason; None where they do not mind."""
     runs: Runs | None
     """None while its executor has not told."""
 
@@ -119,7 +121,13 @@ def _host(host: Host) -> HostNow:
             purpose=state.purpose,
             optimization=state.optimization,
         )
-    return HostNow(host=host.host, ready=not host.obstacles, obstacles=host.obstacles, runs=runs)
+    return HostNow(
+        host=host.host,
+        ready=not host.hindrances,
+        obstacles=host.obstacles,
+        drained=host.drained,
+        runs=runs,
+    )
 
 
 def _live(state: Optimization) -> Live:

@@ -11,6 +11,7 @@ from cli.channels import EVENTS
 from cli.follow.facts import Fact
 from cli.follow.life import Life
 from cli.report.compose import compose
+from shared import attributes as names
 from shared.errors import CoxswainError, InputError, MessageError, RequestError
 from shared.messages import decode
 from shared.optimization import Optimization
@@ -28,12 +29,15 @@ NEWEST = "last"
 
 
 async def record_of(bus: Bus, identity: str) -> Optimization:
-    """An optimization's record; `last` is the newest. Raises RequestError."""
+    """An optimization's record; `last` is the newest, and of one request the first part.
+
+    Raises RequestError.
+    """
     records = await bus.records("optimizations", Optimization)
     if identity == NEWEST:
         everything = [record.value for record in await records.all()]
         if everything:
-            return max(everything, key=lambda state: state.created_unix_ns)
+            return min(everything, key=newest_first)
     else:
         found = await records.get(identity)
         if found is not None:
@@ -44,6 +48,11 @@ async def record_of(bus: Bus, identity: str) -> Optimization:
         got=repr(identity) if identity != NEWEST else "no optimization was ever asked for",
         advice="See `cox optimizations`.",
     )
+
+
+def newest_first(state: Optimization) -> tuple[int, str]:
+    """Sorts the newest to the front; parts of one request stay in their order."""
+    return -state.created_unix_ns, state.id
 
 
 async def life_of(bus: Bus, identity: str) -> Life:
@@ -88,8 +97,11 @@ async def trace_of(bus: Bus, record: Optimization) -> Trace:
             if late:
                 raise
         else:
+            # The trace may be that of several optimizations: others' ends say nothing of this one.
             whole = not trace.problems() and any(
-                span.name.startswith("finish") for span in trace.spans
+                span.name.startswith("finish")
+                and span.attributes.get(names.OPTIMIZATION_ID) == record.id
+                for span in trace.spans
             )
             if whole or late or not record.over:
                 return trace

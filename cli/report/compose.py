@@ -16,6 +16,7 @@ from cli.report.model import (
     Versions,
 )
 from services.learner.judge import distinct
+from shared.fingerprint import key
 from shared.messages import Cost
 from shared.statistics import median, median_interval
 
@@ -78,6 +79,7 @@ def compose(record: Optimization, life: Life, units: Mapping[str, str]) -> Repor
             mind=record.plan.mind if record.plan else "",
         ),
         unreadable_events=life.unreadable,
+        fingerprint_key=key(record.fingerprint) if record.fingerprint is not None else "",
     )
 
 

@@ -159,6 +159,8 @@ class Report(Message, tag="report", frozen=True, kw_only=True):
     seconds: float
     versions: Versions
     unreadable_events: int = 0
+    fingerprint_key: str = ""
+    """The fingerprint's short name, for `cox optimize --fingerprint`."""
 
     @property
     def decisive_trial(self) -> TrialReport | None:

@@ -94,6 +94,7 @@ def _facts(report: Report, files: Iterable[str]) -> Table:
         )
     versions = report.versions
     row("measured", f"kernel {versions.kernel}, {versions.virtualization}, {versions.cpu_model}")
+    row("fingerprint", report.fingerprint_key)
     row("cost", _cost(report))
     row("trace", report.trace_id)
     row("files", "  ".join(files))

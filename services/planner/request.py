@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
 MIN_ROUNDS = 8
 
 
-def new_id(now_unix_ns: int) -> str:
-    """An optimization's id: sorts by time, and two in one second differ."""
+def new_ids(now_unix_ns: int, count: int) -> list[str]:
+    """Ids of one request's optimizations: they sort by time, and two in one second differ.
+
+    Several have a letter more, in their order, so that one can see that they belong together.
+    """
     stamp = time.strftime("%m%d-%H%M%S", time.gmtime(now_unix_ns / 1e9))
-    return f"o{stamp}-{uuid.uuid4().hex[:4]}"
+    base = f"o{stamp}-{uuid.uuid4().hex[:4]}"
+    if count == 1:
+        return [base]
+    return [f"{base}-{letter}" for letter in string.ascii_lowercase[:count]]
 
 
 def check_policies(request: OptimizeRequest, known: Collection[str]) -> None:
@@ -93,7 +100,10 @@ def open_optimization(
     identity: str,
     now_unix_ns: int,
 ) -> Optimization:
-    """The record of a request that is possible, before its first step."""
+    """The record of a request that is possible on these hosts, before its first step."""
+    if request.hosts:
+        # Those of other kinds are other records' business, and may be thousands.
+        request = replace(request, hosts=hosts)
     objective = workload.objective
     if request.least_effect is not None:
         objective = replace(objective, least_effect=request.least_effect)

@@ -34,15 +34,17 @@ from services.planner.request import (
     check_not_frozen,
     check_policies,
     check_rollout,
-    new_id,
+    new_ids,
     open_optimization,
 )
-from services.planner.spans import tell_step
+from services.planner.spans import request_span, tell_step
 from services.planner.targets import Fleet, check_free, choose
 from services.planner.turns import Turns
 from shared import attributes as names
 from shared.errors import BusError, ConflictError, CoxswainError, RequestError
+from shared.fingerprint import key
 from shared.messages import (
+    AcceptedPart,
     Built,
     CancelRequest,
     Confirmed,
@@ -71,19 +73,21 @@ from shared.messages import (
 from shared.metrics import declared
 from shared.optimization import Optimization
 from shared.policies import Catalogue as PolicyCatalogue
-from shared.telemetry import NEW_TRACE, attached, context_of
+from shared.telemetry import attached, context_of
 from shared.workloads import Catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from services.planner.machine import News
     from services.planner.minds import Mind
+    from services.planner.targets import Targets
     from shared.bus import Bus, Delivery, Records
     from shared.fleet import Orders
-    from shared.messages import Message
+    from shared.messages import Fingerprint, Message
     from shared.settings import Settings
     from shared.telemetry import Telemetry
+    from shared.workloads import Workload
 
 TICK_S = 1.0
 PAUSED, FROZEN = "paused", "frozen"
@@ -185,68 +189,95 @@ class Planner:
             busy=wanted | (await self._turns.claims()).value.hosts,
             silent={name: self._presence.missing(name) for name in known},
             drained=orders.drained,
+            meant=await self._meant(request.select.fingerprint),
         )
-        targets = choose(request, fleet)
-        hosts = targets.hosts
+        choice = choose(request, fleet)
         if not request.wait:
-            check_free(targets, fleet)
+            check_free([host for group in choice.groups for host in group.hosts], fleet)
             check_not_frozen(orders)
-        now = time.time_ns()
-        identity = new_id(now)
-        # A short span that is over at once: the trace is there while the work goes on.
-        with self._telemetry.span(
-            "optimize",
-            of=request.workload,
-            parent=NEW_TRACE,
-            attributes={
-                names.OPTIMIZATION_ID: identity,
-                names.WORKLOAD_NAME: request.workload,
-                names.TARGET_HOSTS: hosts,
-                names.BUDGET_ROUNDS: request.budget.rounds,
-                names.BUDGET_SECONDS: request.budget.seconds,
-                names.OBJECTIVE_METRIC: workload.objective.metric,
-                names.OBJECTIVE_DIRECTION: workload.objective.direction,
-            },
-        ) as root:
-            state = open_optimization(
-                request,
-                workload,
-                known,
-                hosts,
-                traceparent=root.traceparent,
-                identity=identity,
-                now_unix_ns=now,
-            )
-            state = accept(state, now)
-            await self._optimizations.create(identity, state)
-            self._see(state)
-        self._telemetry.metrics.count(declared.ACCEPTED)
-        await self._flush(identity)
+        opened = await self._open(request, workload, choice.groups, known)
+        for state in opened:
+            await self._flush(state.id)
         await self._take_turns()
-        state = self._alive.get(identity, state)
-        log.info(
-            "optimization.accepted",
-            optimization=identity,
-            workload=request.workload,
-            waits=state.waits,
-        )
-        if state.waits and not request.wait:
+        parts = [
+            AcceptedPart(
+                optimization=state.id,
+                hosts=state.hosts,
+                waits=self._alive.get(state.id, state).waits,
+            )
+            for state in opened
+        ]
+        for part in parts:
+            log.info(
+                "optimization.accepted",
+                optimization=part.optimization,
+                workload=request.workload,
+                waits=part.waits,
+            )
+        waits = "; ".join(dict.fromkeys(part.waits for part in parts if part.waits))
+        if waits and not request.wait:
             # Somebody was quicker, or all canaries are out: that could not be seen before.
-            await self._step(identity, CancelRequest(optimization=identity, reason=state.waits))
+            await self._take_back(opened, waits)
             raise RequestError(
                 "the request cannot begin now",
                 expected="a turn at once, because it does not wait",
-                got=state.waits,
+                got=waits,
                 advice="Ask again later, or let it wait.",
             )
         return OptimizeReply(
             accepted=True,
-            optimization=identity,
-            trace_id=state.trace_id,
-            hosts=targets.hosts,
-            left_out=targets.left_out,
-            waits=state.waits,
+            optimization=parts[0].optimization,
+            trace_id=opened[0].trace_id,
+            hosts=parts[0].hosts,
+            left_out=choice.left_out,
+            waits=parts[0].waits,
+            parts=parts,
         )
+
+    async def _open(
+        self,
+        request: OptimizeRequest,
+        workload: Workload,
+        groups: Sequence[Targets],
+        known: Mapping[str, Inventory],
+    ) -> list[Optimization]:
+        """A record for each group, all in one trace.
+
+        Each is a whole optimization that needs none of the others. A planner that dies between two
+        of them leaves those that it has written, and any planner goes on with them: `cox
+        optimizations` lists them. The client then has no answer, so it takes nothing for accepted;
+        asking again begins where nobody works yet. An answer is given only once all are written,
+        and where one of them cannot be, those before it are cancelled.
+        """
+        now = time.time_ns()
+        ids = new_ids(now, len(groups))
+        parts = {identity: group.hosts for identity, group in zip(ids, groups, strict=True)}
+        opened: list[Optimization] = []
+        try:
+            with request_span(self._telemetry, request, workload.objective, parts) as contexts:
+                for identity, hosts in parts.items():
+                    state = open_optimization(
+                        request,
+                        workload,
+                        known,
+                        hosts,
+                        traceparent=contexts[identity],
+                        identity=identity,
+                        now_unix_ns=now,
+                    )
+                    state = accept(state, now)
+                    await self._optimizations.create(identity, state)
+                    self._see(state)
+                    self._telemetry.metrics.count(declared.ACCEPTED)
+                    opened.append(state)
+        except CoxswainError as error:
+            await self._take_back(opened, f"another part of its request failed: {error}")
+            raise
+        return opened
+
+    async def _take_back(self, opened: Sequence[Optimization], reason: str) -> None:
+        for state in opened:
+            await self._step(state.id, CancelRequest(optimization=state.id, reason=reason))
 
     async def _known(self, wanted: Sequence[str]) -> dict[str, Inventory]:
         """Every host's inventory. They are followed, for reading a thousand takes its time.
@@ -257,6 +288,25 @@ class Planner:
         if known and known.keys() >= set(wanted):
             return known
         return {r.value.host: r.value for r in await self._inventories.all("*.inventory")}
+
+    async def _meant(self, fingerprint: str) -> Fingerprint | None:
+        """What a key stands for; None for none. Raises RequestError for one that nobody has seen.
+
+        A key is a hash, so what it is of stands in a record. All are read: selecting like this is
+        rare, and no other place holds every fingerprint that an operator can see.
+        """
+        if not fingerprint:
+            return None
+        for record in await self._optimizations.all():
+            seen = record.value.fingerprint
+            if seen is not None and key(seen) == fingerprint:
+                return seen
+        raise RequestError(
+            "unknown fingerprint",
+            expected="the fingerprint of an optimization that has come as far as its profile",
+            got=fingerprint,
+            advice="`cox optimizations` lists them.",
+        )
 
     async def _cancel(self, request: CancelRequest) -> Reply:
         await self._alive_one(request.optimization)

@@ -2,14 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from shared import attributes as names
-from shared.telemetry import context_of
+from shared.telemetry import NEW_TRACE, context_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from shared.messages import Objective, OptimizeRequest
     from shared.optimization import Optimization
     from shared.telemetry import Telemetry
+
+
+@contextlib.contextmanager
+def request_span(
+    telemetry: Telemetry,
+    request: OptimizeRequest,
+    objective: Objective,
+    parts: Mapping[str, Sequence[str]],
+) -> Iterator[dict[str, str]]:
+    """The root of a request's trace, around the writing of its records; their traceparents by id.
+
+    It is over at once: the trace is there while the work goes on. `parts` are hosts by
+    optimization. A single one lives below the root itself; each of several below a span of its
+    own there, so that the tree tells them apart.
+    """
+    own = [
+        {names.OPTIMIZATION_ID: identity, names.TARGET_HOSTS: hosts}
+        for identity, hosts in parts.items()
+    ]
+    with telemetry.span(
+        "optimize",
+        of=request.workload,
+        parent=NEW_TRACE,
+        attributes={
+            **(own[0] if len(own) == 1 else {}),
+            names.WORKLOAD_NAME: request.workload,
+            names.BUDGET_ROUNDS: request.budget.rounds,
+            names.BUDGET_SECONDS: request.budget.seconds,
+            names.OBJECTIVE_METRIC: objective.metric,
+            names.OBJECTIVE_DIRECTION: objective.direction,
+        },
+    ) as root:
+        if len(own) == 1:
+            yield dict.fromkeys(parts, root.traceparent)
+            return
+        contexts = {}
+        for number, (identity, attributes) in enumerate(zip(parts, own, strict=True), 1):
+            of = f"{number} of {len(own)}"
+            with telemetry.span("part", of=of, attributes=attributes) as part:
+                contexts[identity] = part.traceparent
+        yield contexts
 
 
 def tell_step(telemetry: Telemetry, before: Optimization, after: Optimization) -> None:

@@ -1,4 +1,4 @@
-"""Which hosts a request is about: named, selected by what they are, or all of one kind."""
+"""Which hosts a request is about: named, selected by what they are, or all; in groups of a kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import msgspec
 from msgspec import field
 
 from shared.errors import RequestError
-from shared.messages import Inventory
+from shared.fingerprint import hardware
+from shared.messages import Fingerprint, Hardware, Inventory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 
 MAX_HOSTS = 600
-"""In one request: its record, which names each of them, must fit into one message of 1 MB."""
+"""Of one kind in one request: a record, which names each of them, must fit into one message."""
+MAX_KINDS = 16
+"""In one request: its reply, which names every host, must fit into one message, too."""
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,34 +35,35 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """Which of a host's services have not been heard."""
     drained: Mapping[str, str] = field(default_factory=dict)
     """Hosts that nothing new may begin on, with the reason."""
+    meant: Fingerprint | None = None
+    """What the request's selector means by its fingerprint."""
 
 
 class Targets(msgspec.Struct, frozen=True, kw_only=True):
-    """The hosts that take part, the canary first; and why others, unnamed, do not."""
+    """Hosts of one kind that take part, the canary first."""
 
     hosts: list[str]
-    left_out: dict[str, str]
     waits_for: list[str]
     """Optimizations that work on one of the hosts; empty when it may begin at once."""
 
 
-def choose(request: OptimizeRequest, fleet: Fleet) -> Targets:
-    """The target hosts. Raises RequestError.
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """Who takes part, and why others, unnamed, do not."""
 
-    A plan holds for one kind of hardware and kernel. Hosts named that differ are refused; with
-    none named, the largest group of equal hosts is taken, and of those that are free if any is.
+    groups: list[Targets]
+    """One for each kind, the one with the most hosts first."""
+    left_out: dict[str, str]
+
+
+def choose(request: OptimizeRequest, fleet: Fleet) -> Choice:
+    """The target hosts by kind, for a plan holds for one. Raises RequestError.
+
+    With none named, of each kind those that are free take part if any is.
     """
-    if len(request.hosts) > MAX_HOSTS:
-        raise RequestError(
-            "too many hosts in one request",
-            expected=f"at most {MAX_HOSTS}",
-            got=str(len(request.hosts)),
-            advice="Ask for some, then for the others: what was learned is recalled.",
-        )
     return _named(request, fleet) if request.hosts else _unnamed(request, fleet)
 
 
-def _named(request: OptimizeRequest, fleet: Fleet) -> Targets:
+def _named(request: OptimizeRequest, fleet: Fleet) -> Choice:
     names = list(dict.fromkeys(request.hosts))
     unknown = [name for name in names if name not in fleet.known]
     if unknown:
@@ -72,22 +76,19 @@ def _named(request: OptimizeRequest, fleet: Fleet) -> Targets:
     for name in names:
         _check_named(name, request, fleet)
     groups = by_kind(names, fleet.known)
-    if len(groups) > 1:
+    if len(groups[0]) > MAX_HOSTS:
         raise RequestError(
-            "these hosts are of different kinds",
-            expected="one kind of hardware and kernel in one request: a plan holds for one",
-            got="; ".join(
-                f"{', '.join(group)}: {describe(fleet.known[group[0]])}" for group in groups
-            ),
-            advice="Ask once for each kind: "
-            + ", ".join(f"--hosts {','.join(group)}" for group in groups),
+            "too many hosts of one kind in one request",
+            expected=f"at most {MAX_HOSTS}",
+            got=f"{len(groups[0])} of {describe(fleet.known[groups[0][0]])}",
+            advice="Ask for some, then for the others: what was learned is recalled.",
         )
-    return _targets(names, {}, fleet)
+    return _choice(groups, {}, fleet)
 
 
 def _check_named(name: str, request: OptimizeRequest, fleet: Fleet) -> None:
     here = fleet.known[name]
-    mismatch = why_not_selected(request.select, here)
+    mismatch = why_not_selected(request.select, here, fleet.meant)
     if mismatch:
         raise RequestError(
             f"host {name} is named but not selected",
@@ -118,7 +119,7 @@ def _check_named(name: str, request: OptimizeRequest, fleet: Fleet) -> None:
         )
 
 
-def _unnamed(request: OptimizeRequest, fleet: Fleet) -> Targets:
+def _unnamed(request: OptimizeRequest, fleet: Fleet) -> Choice:
     left_out = {
         name: why
         for name, inventory in sorted(fleet.known.items())
@@ -134,25 +135,21 @@ def _unnamed(request: OptimizeRequest, fleet: Fleet) -> Targets:
             or "no host has joined",
             advice="`cox lab up` makes hosts; `cox hosts` lists what is there.",
         )
-    free = [name for name in ready if name not in fleet.busy]
-    groups = by_kind(free or ready, fleet.known)
-    chosen = groups[0]
-    for name in ready:
-        if name not in chosen:
-            busy = fleet.busy.get(name)
-            left_out[name] = (
-                f"busy with {busy}"
-                if busy is not None
-                else f"of another kind: {describe(fleet.known[name])}"
-            )
-    for name in chosen[MAX_HOSTS:]:
-        left_out[name] = f"one request takes {MAX_HOSTS} hosts at the most"
-    return _targets(chosen[:MAX_HOSTS], left_out, fleet)
+    groups = []
+    for group in by_kind(ready, fleet.known):
+        free = [name for name in group if name not in fleet.busy]
+        if free:
+            left_out |= {n: f"busy with {fleet.busy[n]}" for n in group if n in fleet.busy}
+        chosen = free or group
+        for name in chosen[MAX_HOSTS:]:
+            left_out[name] = f"one request takes {MAX_HOSTS} hosts of a kind at the most"
+        groups.append(chosen[:MAX_HOSTS])
+    return _choice(groups, left_out, fleet)
 
 
 def _why_not(name: str, inventory: Inventory, select: Selector, fleet: Fleet) -> str:
     """Why an unnamed host does not take part, whoever is free; empty if it may."""
-    if mismatch := why_not_selected(select, inventory):
+    if mismatch := why_not_selected(select, inventory, fleet.meant):
         return mismatch
     if inventory.obstacles:
         return "; ".join(inventory.obstacles)
@@ -163,18 +160,31 @@ def _why_not(name: str, inventory: Inventory, select: Selector, fleet: Fleet) ->
     return ""
 
 
-def _targets(hosts: Iterable[str], left_out: Mapping[str, str], fleet: Fleet) -> Targets:
-    names = list(hosts)
-    return Targets(
-        hosts=names,
+def _choice(groups: list[list[str]], left_out: Mapping[str, str], fleet: Fleet) -> Choice:
+    if len(groups) > MAX_KINDS:
+        kinds = [f"{len(group)} of {describe(fleet.known[group[0]])}" for group in groups]
+        raise RequestError(
+            "too many kinds of hosts in one request",
+            expected=f"at most {MAX_KINDS} kinds of hardware and kernel: each is an optimization",
+            got=f"{len(groups)}: {'; '.join(kinds)}",
+            advice="Ask for some, then for the others: name hosts, or select them by label, "
+            "kernel, CPU model or fingerprint.",
+        )
+    return Choice(
+        groups=[
+            Targets(
+                hosts=group,
+                waits_for=sorted({fleet.busy[name] for name in group if name in fleet.busy}),
+            )
+            for group in sorted(groups, key=len, reverse=True)
+        ],
         left_out=dict(sorted(left_out.items())),
-        waits_for=sorted({fleet.busy[name] for name in names if name in fleet.busy}),
     )
 
 
-def check_free(targets: Targets, fleet: Fleet) -> None:
+def check_free(hosts: Iterable[str], fleet: Fleet) -> None:
     """Raise RequestError if somebody works on one of the hosts: for requests that do not wait."""
-    for name in targets.hosts:
+    for name in hosts:
         if name in fleet.busy:
             raise RequestError(
                 f"host {name} is busy",
@@ -187,8 +197,13 @@ def check_free(targets: Targets, fleet: Fleet) -> None:
 # --- What hosts are ----------------------------------------------------------------------------
 
 
-def why_not_selected(select: Selector, inventory: Inventory) -> str:
-    """What keeps a host out of a selection, in words; empty if it is in."""
+def why_not_selected(
+    select: Selector, inventory: Inventory, meant: Fingerprint | None = None
+) -> str:
+    """What keeps a host out of a selection, in words; empty if it is in.
+
+    `meant` is what the selector's key stands for.
+    """
     for label, pattern in select.labels.items():
         if label not in inventory.labels:
             return f"it has no label {label}"
@@ -202,6 +217,8 @@ def why_not_selected(select: Selector, inventory: Inventory) -> str:
     ):
         if pattern and not _matches(pattern, value):
             return f"its {what} is {value!r}, not {pattern!r}"
+    if meant is not None and kind(inventory) != (meant.hardware, meant.kernel):
+        return f"it is {describe(inventory)}: not of fingerprint {select.fingerprint}"
     return ""
 
 
@@ -211,24 +228,15 @@ def _matches(pattern: str, value: str) -> bool:
 
 def by_kind(names: Iterable[str], known: Mapping[str, Inventory]) -> list[list[str]]:
     """Hosts in groups of one kind, the largest first, else in the order given."""
-    groups: dict[tuple[str | int, ...], list[str]] = {}
+    groups: dict[tuple[Hardware, str], list[str]] = {}
     for name in names:
         groups.setdefault(kind(known[name]), []).append(name)
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def kind(inventory: Inventory) -> tuple[str | int, ...]:
-    """What two hosts must have in common for one plan to serve both."""
-    return (
-        inventory.kernel,
-        inventory.arch,
-        inventory.cpus,
-        inventory.threads_per_core,
-        inventory.llcs,
-        inventory.numa_nodes,
-        inventory.cpu_model,
-        inventory.virtualization,
-    )
+def kind(inventory: Inventory) -> tuple[Hardware, str]:
+    """What two hosts must have in common for one plan to serve both: as in a fingerprint."""
+    return hardware(inventory), inventory.kernel
 
 
 def describe(inventory: Inventory) -> str:

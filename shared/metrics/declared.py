@@ -100,7 +100,8 @@ PROCESS: Final = (
 # --- Planner -----------------------------------------------------------------------------------
 
 ACCEPTED: Final = Counter(
-    "coxswain_optimizations_accepted_total", "Requests that became optimizations."
+    "coxswain_optimizations_accepted_total",
+    "Optimizations that were accepted: one for each kind of hosts in a request.",
 )
 ALIVE: Final = Gauge(
     "coxswain_optimizations",

@@ -13,6 +13,8 @@ from cli.main import exit_code
 from shared import errors
 from shared.bus import Bus
 from shared.errors import Problem, RequestError
+from shared.fingerprint import key
+from shared.fleet import ORDERS, Orders
 from shared.messages import (
     CancelRequest,
     Ended,
@@ -60,7 +62,7 @@ def test_the_front_page_lists_every_command(cox: Cox) -> None:
     assert page.code == 0
     for command in (
         *("up", "down", "keys", "lab", "hosts", "optimize", "status", "cancel", "trace", "revert"),
-        *("pause", "resume", "freeze", "unfreeze", "drain", "undrain"),
+        *("pause", "resume", "freeze", "unfreeze"),
         *("policies", "gate", "bench", "schema", "doctor", "version", "report", "demo"),
     ):
         assert f" {command} " in page.out
@@ -106,6 +108,7 @@ def test_every_page_of_help_has_an_example(cox: Cox, command: list[str]) -> None
         ["optimize", "wakeup", "--cohorts", "0,100"],
         ["optimize", "wakeup", "--control", "60"],
         ["optimize", "wakeup", "--lease", "1"],
+        ["optimize", "wakeup", "--fingerprint", "xyz"],
         ["revert"],
         ["revert", "lab-1", "--all"],
         ["policies", "show", "nobody"],
@@ -213,10 +216,12 @@ async def test_the_exit_code_says_how_it_ended(
     ran = await cox_on_bus(
         *("optimize", "wakeup", "--rounds", "16", "--policy", "latency"),
         *("--label", "role=web", "--kernel", "7.*", "--cohorts", "50,100", "--soak", "9"),
-        *("--control", "20", "--lease", "60"),
+        *("--control", "20", "--lease", "60", "--fingerprint", "0123456789abcdef"),
     )
     assert (ran.code, ran.err) == (code, "")
-    assert asked[0].select == Selector(labels={"role": "web"}, kernel="7.*")
+    assert asked[0].select == Selector(
+        labels={"role": "web"}, kernel="7.*", fingerprint="0123456789abcdef"
+    )
     assert asked[0].rollout == Rollout(
         cohorts=(50, 100), soak_s=9.0, control_percent=20, lease_s=60.0
     )
@@ -271,8 +276,10 @@ class Patient:
         await Recorded(record, events).publish(self.bus, since=8)
 
 
-async def pressed(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
-    """A command that has begun to tell what happens."""
+async def pressed(
+    environment: dict[str, str], *arguments: str, until: tuple[bytes, ...] = (b" try ",)
+) -> asyncio.subprocess.Process:
+    """A command that has told so much, in whatever order."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli", *arguments),
         env=environment,
@@ -281,9 +288,11 @@ async def pressed(environment: dict[str, str], *arguments: str) -> asyncio.subpr
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
+    missing = set(until)
     async with asyncio.timeout(60):
-        while b" try " not in b" " + await process.stdout.readline():
-            pass
+        while missing:
+            line = b" " + await process.stdout.readline()
+            missing = {words for words in missing if words not in line}
     return process
 
 
@@ -346,15 +355,22 @@ async def test_status_report_and_trace_tell_it_again(bus: Bus, cox_on_bus: CoxOn
     recorded = optimization()
     await recorded.publish(bus)
     await recorded.publish_spans(bus)
-    everything, one, watched, again, tree, document = await asyncio.gather(
+    everything, shown, one, watched, again, tree, document = await asyncio.gather(
         cox_on_bus("optimizations", "--json"),
+        cox_on_bus("optimizations"),
         cox_on_bus("status", recorded.record.id),
         cox_on_bus("status", "last", "--watch"),
         cox_on_bus("report", "last", "--json"),
         cox_on_bus("trace", recorded.record.id),
         cox_on_bus("trace", "last", "--json"),
     )
-    assert [each["terminal"] for each in everything.document["optimizations"]] == ["promoted"]
+    (listed,) = everything.document["optimizations"]
+    assert listed["terminal"] == "promoted"
+    assert recorded.record.fingerprint is not None
+    known = key(recorded.record.fingerprint)
+    assert listed["fingerprint"] == again.document["fingerprint_key"] == known
+    assert known in one.out
+    assert known in shown.out
     assert "promote after" in one.out
     assert watched.code == 0
     assert again.document["verdict"] == "promote"
@@ -420,6 +436,30 @@ async def test_hosts_are_shown_with_what_runs_and_who_is_silent(
     assert hosts["lab-1"]["silent"] == []
     assert hosts["lab-2"]["silent"] == ["observer", "executor"]
     assert hosts["lab-1"]["scheduler"]["policy"] == "latency"
+
+
+async def test_hosts_are_shown_with_their_labels_and_who_is_drained_and_why(
+    bus: Bus, cox_on_bus: CoxOnBus
+) -> None:
+    for host in ("lab-1", "lab-2", "lab-3"):
+        (await join(bus, host)).cancel()
+    inventories = await bus.records("hosts", Inventory)
+    found = await inventories.get("lab-1.inventory")
+    assert found is not None
+    labelled = msgspec.structs.replace(found.value, labels={"role": "web", "rack": "a1"})
+    await inventories.put("lab-1.inventory", labelled)
+    orders = Orders(drained={"lab-1": "new memory", "lab-2": ""})
+    await (await bus.records("fleet", Orders)).create(ORDERS, orders)
+    table, hosts, page = await asyncio.gather(
+        cox_on_bus("hosts"), cox_on_bus("hosts", "--json"), cox_on_bus("status", "--json")
+    )
+    words = " ".join(table.out.split())
+    for each in ("labels", "rack=a1", "role=web", "drained: new", "drained;"):
+        assert each in words
+    rows = hosts.document["hosts"]
+    assert [row["drained"] for row in rows] == ["new memory", "", None]
+    assert rows[0]["inventory"]["labels"] == {"role": "web", "rack": "a1"}
+    assert [row["drained"] for row in page.document["hosts"]] == ["new memory", "", None]
 
 
 async def test_revert_asks_each_host_and_names_those_that_do_not_answer(

@@ -53,8 +53,12 @@ async def test_each_order_reaches_the_planner(bus: Bus, cox_on_bus: CoxOnBus) ->
         (["resume", identity], ResumeRequest(optimization=identity), "goes on"),
         (["freeze", "--reason", "x"], FreezeRequest(frozen=True, reason="x"), "cox unfreeze"),
         (["unfreeze"], FreezeRequest(frozen=False), "goes on"),
-        (["drain", "lab-1"], DrainRequest(host="lab-1", drained=True), "cox undrain lab-1"),
-        (["undrain", "lab-1"], DrainRequest(host="lab-1", drained=False), "again"),
+        (
+            ["hosts", "drain", "lab-1"],
+            DrainRequest(host="lab-1", drained=True),
+            "cox hosts undrain lab-1",
+        ),
+        (["hosts", "undrain", "lab-1"], DrainRequest(host="lab-1", drained=False), "again"),
     ):
         ran = await cox_on_bus(*arguments)
         assert (ran.code, ran.err) == (0, "")
@@ -64,15 +68,17 @@ async def test_each_order_reaches_the_planner(bus: Bus, cox_on_bus: CoxOnBus) ->
 
 async def test_with_json_an_order_answers_in_json(bus: Bus, cox_on_bus: CoxOnBus) -> None:
     await planner(bus)
-    ran = await cox_on_bus("drain", "lab-1", "--reason", "new memory", "--json")
+    ran = await cox_on_bus("hosts", "drain", "lab-1", "--reason", "new memory", "--json")
     assert json.loads(ran.out) == {"type": "drained", "host": "lab-1", "reason": "new memory"}
-    refused = await cox_on_bus("drain", "nobody", "--json")
+    refused = await cox_on_bus("hosts", "drain", "nobody", "--json")
     assert refused.code == 2
     assert json.loads(refused.out)["problem"]["what"] == "unknown host"
 
 
-@pytest.mark.parametrize("command", ["pause", "resume", "freeze", "unfreeze", "drain", "undrain"])
+@pytest.mark.parametrize(
+    "command", ["pause", "resume", "freeze", "unfreeze", "hosts drain", "hosts undrain"]
+)
 def test_every_order_has_an_example(cox: Cox, command: str) -> None:
-    page = cox(command, "--help")
+    page = cox(*command.split(), "--help")
     assert page.code == 0
     assert f"Example: cox {command}" in " ".join(page.out.split())

@@ -85,6 +85,13 @@ def test_nothing_that_only_grows_older_changes_the_picture() -> None:
     assert compose([gone], [], dead_letters=0) != compose([before], [], dead_letters=0)
 
 
+def test_a_drained_host_is_not_ready_and_has_no_obstacle() -> None:
+    inventory = optimization().record.inventories["lab-1"]
+    host = Host(host="lab-1", inventory=inventory, scheduler=state("lab-1"), drained="")
+    (shown,) = compose([host], [], dead_letters=0).hosts
+    assert (shown.ready, shown.obstacles, shown.drained) == (False, [], "")
+
+
 def test_filters_are_about_state_and_workload_and_the_newest_come_first() -> None:
     one = replace(optimization().record, created_unix_ns=1)
     two = replace(rejected().record, created_unix_ns=2)

@@ -90,16 +90,20 @@ class PaperFleet:
         self._waiting = waiting or (lambda _host: 0.3)
         self._waited: dict[str, tuple[float, float]] = {}
         self._ids = itertools.count()
-        self._hosts: list[str] = []
+        self._hosts: dict[str, Inventory] = {}
         self._beating: asyncio.Task[None] | None = None
 
     async def join(self, *hosts: str) -> None:
-        inventories = await self.bus.records("hosts", Inventory)
-        for host in hosts:
-            await provision_host(self.bus.js, self.bus.subjects, host)
-            await inventories.put(f"{host}.inventory", inventory(host))
-            self._serve(host)
-        self._hosts += hosts
+        await self.join_as(*map(inventory, hosts))
+
+    async def join_as(self, *inventories: Inventory) -> None:
+        """Hosts that are what they say."""
+        records = await self.bus.records("hosts", Inventory)
+        for each in inventories:
+            await provision_host(self.bus.js, self.bus.subjects, each.host)
+            await records.put(f"{each.host}.inventory", each)
+            self._hosts[each.host] = each
+            self._serve(each.host)
         consumer = self.bus.subjects.consumer("executor", "gate")
         self.bus.consume("COMMANDS", consumer, {"build": (BuildCommand, self._build)})
         self._beating = asyncio.create_task(self._beat())
@@ -142,7 +146,7 @@ class PaperFleet:
 
     async def _beat(self) -> None:
         while True:
-            for host in self._hosts:
+            for host in list(self._hosts):
                 for service in ("observer", "executor"):
                     await self.bus.tell(
                         self.bus.subjects.heartbeat(service, host),  # type: ignore[arg-type]
@@ -177,7 +181,7 @@ class PaperFleet:
             Profiled(
                 optimization=command.optimization,
                 host=host,
-                inventory=inventory(host),
+                inventory=self._hosts[host],
                 profile=profile,
             ),
         )

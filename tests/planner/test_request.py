@@ -5,7 +5,8 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from services.planner.request import check_budget, check_policies, check_rollout, new_id
+from services.planner.request import check_budget, check_policies, check_rollout, new_ids
+from services.planner.targets import MAX_KINDS
 from shared.errors import RequestError
 from shared.messages import Budget, OptimizeRequest, Rollout
 from shared.subjects import token
@@ -40,8 +41,17 @@ def test_an_unknown_policy_is_named_with_those_that_exist() -> None:
 
 
 def test_ids_are_subject_tokens_and_sort_by_time() -> None:
-    early, late = new_id(START), new_id(START + 10**12)
+    (early,), (late,) = new_ids(START, 1), new_ids(START + 10**12, 1)
     assert token(early, "id") == early
     assert re.fullmatch(r"o\d{4}-\d{6}-[0-9a-f]{4}", early)
     assert early < late
-    assert new_id(START) != new_id(START)
+    assert new_ids(START, 1) != new_ids(START, 1)
+
+
+def test_ids_of_one_request_differ_and_sort_in_their_order() -> None:
+    ids = new_ids(START, MAX_KINDS)
+    assert ids == sorted(set(ids))
+    assert len(ids) == MAX_KINDS
+    assert len({identity.rpartition("-")[0] for identity in ids}) == 1
+    assert all(token(identity, "id") == identity for identity in ids)
+    assert not set(ids) & set(new_ids(START, MAX_KINDS))

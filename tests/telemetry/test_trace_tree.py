@@ -268,3 +268,21 @@ def test_no_depth_hides_a_span() -> None:
 )
 def test_durations_read_well(ns: int, text: str) -> None:
     assert duration(ns) == text
+
+
+def test_a_trace_of_several_optimizations_names_each_where_it_begins() -> None:
+    ids = ("opt-a", "opt-b")
+    spans = [span(1, "optimize wakeup", 0, end_s=0.001)]
+    for number, identity in enumerate(ids, 1):
+        own: dict[str, Value] = {names.OPTIMIZATION_ID: identity}
+        ends: dict[str, Value] = {**own, names.OPTIMIZATION_TERMINAL: "promoted"}
+        spans += [
+            span(10 * number, f"part {number} of 2", end_s=0.001, attributes=own),
+            span(10 * number + 1, "finish", 10 * number, start_s=10, attributes=ends),
+        ]
+    lines = draw(*spans)
+    assert lines[0] == "optimize wakeup  →  promoted, promoted"
+    assert "optimizations opt-a, opt-b" in lines[1]
+    for number, identity in enumerate(ids, 1):
+        below = lines[lines.index(line_of(lines, f"part {number} of 2")) + 1]
+        assert below.split()[-2:] == ["optimization", identity]
