@@ -73,7 +73,7 @@ def schema(
 def demo(
     workload: Annotated[str, typer.Option("--workload", help="What to optimize.")] = "wakeup",
     hosts: Annotated[int, typer.Option("--hosts", min=1, max=8, help="Lab hosts.")] = 2,
-    rounds: Annotated[int, typer.Option("--rounds", min=8, help="Budget of paired rounds.")] = 14,
+    rounds: Annotated[int, typer.Option("--rounds", min=8, help="Budget of paired rounds.")] = 16,
     report: Annotated[
         Path, typer.Option("--report", metavar="DIR", help="Where the report goes.")
     ] = Path("runs/demo"),
