@@ -136,7 +136,8 @@ async def beat(
         if bus.nc.is_connected:
             said()
         try:
-            call = await asyncio.wait_for(calls.get(), HEARTBEAT_S)
+            async with asyncio.timeout(HEARTBEAT_S):
+                call = await calls.get()
         except TimeoutError:
             continue
         await asyncio.sleep(random.uniform(0, call.within_s))  # noqa: S311 - no secret

@@ -130,7 +130,8 @@ class Supervisor:
                     if task.done():
                         task.result()  # raises what ended it
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), LOOK_S)
+                    async with asyncio.timeout(LOOK_S):
+                        await self._wake.wait()
                 self._wake.clear()
                 await asyncio.sleep(0)
         finally:

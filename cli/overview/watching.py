@@ -75,7 +75,8 @@ class Board:
     async def wait(self) -> None:
         """Until something may have changed; hosts are looked at again if that is due."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.changed.wait(), LOOK_S)
+            async with asyncio.timeout(LOOK_S):
+                await self.changed.wait()
         self.changed.clear()
         if time.monotonic() - self._looked_s < HOSTS_S:
             return

@@ -134,7 +134,8 @@ class Fenced:
         if self._cgroup:
             self._cgroup.kill()
         try:
-            await asyncio.wait_for(self._process.wait(), _KILL_DEADLINE_S)
+            async with asyncio.timeout(_KILL_DEADLINE_S):
+                await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
@@ -145,7 +146,8 @@ class Fenced:
         reading = asyncio.gather(self._tail(self._process.stdout), self._tail(self._process.stderr))
         timed_out = False
         try:
-            await asyncio.wait_for(self._process.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._process.wait()
         except TimeoutError:
             timed_out = True
             await self._kill()

@@ -296,7 +296,8 @@ class Bus:
         await self.rest()
         if not self.nc.is_closed:
             with contextlib.suppress(*AWAY):
-                await asyncio.wait_for(self._settle(), 3)
+                async with asyncio.timeout(3):
+                    await self._settle()
             with contextlib.suppress(*AWAY):
                 await self.nc.close()
 

@@ -83,7 +83,8 @@ class Pull:
             if self._asked <= 0 and self._come.empty():
                 await self._ask(room)
             try:
-                message = await asyncio.wait_for(self._come.get(), SILENCE_S)
+                async with asyncio.timeout(SILENCE_S):
+                    message = await self._come.get()
             except TimeoutError:
                 log.warning("bus.pull_silent", consumer=self._consumer)
                 self._asked = 0

@@ -86,7 +86,8 @@ async def _follow(
             if bus.nc.is_connected:
                 settings.touch_alive()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOOK_S)
+            async with asyncio.timeout(LOOK_S):
+                await stop.wait()
 
 
 async def _forget(bus: Bus, host: str) -> None:

@@ -74,7 +74,8 @@ async def _boots_on_kvm(image: Image) -> bool:
         )
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _DEADLINE_S)
+                async with asyncio.timeout(_DEADLINE_S):
+                    await process.wait()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

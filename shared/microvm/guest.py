@@ -321,7 +321,8 @@ class Guest:
             await self.close()
             # A QEMU that is just ending hangs up first.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._gone(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._gone()
             self._check_alive()
             raise MachineError(
                 f"Guest {self.name} does not answer",

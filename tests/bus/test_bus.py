@@ -6,12 +6,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from nats.aio.msg import Msg
 from nats.js.api import KeyValueConfig
 from opentelemetry.trace import get_current_span
 
 from shared import service
 from shared.bus import Bus, Delivery, connect
 from shared.bus.provision import provision, provision_host
+from shared.bus.pull import Pull
 from shared.bus.server import NatsServer
 from shared.errors import (
     BusError,
@@ -140,6 +142,20 @@ async def test_consuming_works_side_by_side_up_to_its_limit(bus: Bus) -> None:
     bus.consume("COMMANDS", "executor-gate", {"build": (BuildCommand, handle)}, concurrency=3)
     await asyncio.wait_for(done.wait(), 20)
     assert most == 3
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_pull_ends_when_told_to_even_as_a_message_comes(bus: Bus, turns: int) -> None:
+    stream = bus.subjects.stream("COMMANDS")
+    async with Pull(bus, stream, "executor-gate") as pull:
+        taking = asyncio.create_task(pull.next(1))
+        await asyncio.sleep(0.1)
+        pull._come.put_nowait(Msg(bus.nc))
+        for _ in range(turns):  # of the loop, between the message and the order to end
+            await asyncio.sleep(0)
+        if taking.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await taking
 
 
 async def test_questions_are_answered_side_by_side(bus: Bus) -> None:
