@@ -66,9 +66,10 @@ clean: ## forget .venv and all caches of tools; lab images and state stay
 
 ##@ Check it
 
-test: setup lint types ## everything: style, types, walls, all tests, those on a real kernel too
+test: setup lint types ## everything: style, types, walls, all tests, on real kernels and in containers
 	@$(BIN)/pytest -q -n 2 -m "not kernel and not compose"
 	@$(BIN)/pytest -q -m kernel
+	@$(MAKE) --no-print-directory compose-test
 
 unit: setup ## the tests that need no lab guest
 	@$(BIN)/pytest -q -n 2 -m "not kernel and not compose"
@@ -77,7 +78,7 @@ kernel: setup ## the tests on a lab guest's kernel
 	@$(BIN)/pytest -q -m kernel
 
 compose-test: setup ## the fleet in containers: COX_TEST_HOSTS=1 takes one host instead of three
-	@if docker version > /dev/null 2>&1; then $(MAKE) images; else \
+	@if docker version > /dev/null 2>&1; then $(MAKE) --no-print-directory images; else \
 		echo "compose-test: NO DOCKER ENGINE ANSWERS: the fleet of containers is not tested" >&2; fi
 	@$(BIN)/pytest -q -m compose
 

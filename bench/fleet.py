@@ -25,6 +25,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+from msgspec import field
 from nats.aio.msg import Msg
 
 from bench.hosts.agents import host_name
@@ -80,6 +81,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One command to each host, as fast as they go."""
     burst: Latency
     """Under that flood."""
+    command_cpu_ms: dict[str, float] = field(default_factory=dict)
+    """By part: CPU time for one command of that flood, beyond what it takes to be there."""
     steady: Latency
     """At a steady rate, beside the optimizations."""
     steady_per_s: float
@@ -171,8 +174,13 @@ class Measuring:
         idle = percent(before, fleet.used())
         say(f"  idle: {shown(idle)}")
         kept = [await self._kept(*STREAMS)]
+        before = fleet.used()
         burst, commands_per_s = await self._burst()
-        say(f"  burst: {commands_per_s:.0f} commands/s, p99 {burst.p99_ms:.0f} ms")
+        command_cpu_ms = each(before, fleet.used(), idle, hosts)
+        say(
+            f"  burst: {commands_per_s:.0f} commands/s, p99 {burst.p99_ms:.0f} ms, "
+            + ", ".join(f"{part} {ms:.1f} ms" for part, ms in command_cpu_ms.items())
+        )
         kept.append(await self._kept(*STREAMS))
         records = await self._kept("KV_cox-optimizations")
         before = fleet.used()
@@ -207,6 +215,7 @@ class Measuring:
             nats_memory_mib=round(fleet.memory_bytes("nats") / MIB, 1),
             commands_per_s=round(commands_per_s, 1),
             burst=burst,
+            command_cpu_ms=command_cpu_ms,
             steady=steady,
             steady_per_s=arguments.rate,
             optimizations=len(ended),
@@ -317,6 +326,15 @@ def percent(before: Used, after: Used) -> dict[str, float]:
         for part in after.by_part
     }
     return {**used, "others": round(100 * (after.others_s - before.others_s) / seconds, 1)}
+
+
+def each(before: Used, after: Used, idle: dict[str, float], count: int) -> dict[str, float]:
+    """CPU by part for each of `count` things done between two moments, in ms, without the idle."""
+    seconds = after.at_s - before.at_s
+    return {
+        part: round(1e3 * (used - before.by_part[part] - idle[part] / 100 * seconds) / count, 2)
+        for part, used in after.by_part.items()
+    }
 
 
 def shown(parts: dict[str, float]) -> str:

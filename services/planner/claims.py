@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from shared.fleet import Claims
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     from shared.optimization import Optimization
 
@@ -27,18 +27,20 @@ def in_turn(states: Iterable[Optimization]) -> list[Optimization]:
 
 
 def why_wait(
-    claims: Claims, state: Optimization, ahead: Sequence[Optimization], most_canaries: int
+    claims: Claims, state: Optimization, wanted: Mapping[str, str], most_canaries: int
 ) -> str:
-    """What this one waits for, in words; empty if it may begin now."""
+    """What this one waits for, in words; empty if it may begin now.
+
+    `wanted` says by host who waits for it and comes before this one.
+    """
     if holds(claims, state):
         return ""
     for host in state.hosts:
         owner = claims.hosts.get(host, state.id)
         if owner != state.id:
             return f"{owner} works on {host}"
-        before = next((other.id for other in ahead if host in other.hosts), "")
-        if before:
-            return f"{before} is before it for {host}"
+        if host in wanted:
+            return f"{wanted[host]} is before it for {host}"
     if state.id not in claims.canaries and len(claims.canaries) >= most_canaries:
         return f"{len(claims.canaries)} canaries are live, no more than {most_canaries} may be"
     return ""
@@ -68,6 +70,13 @@ def give_back(claims: Claims, optimization: str, *, over: bool) -> Claims:
         },
         canaries=[each for each in claims.canaries if each != optimization],
     )
+
+
+def owes(claims: Claims, state: Optimization) -> bool:
+    """Whether it has something that it does not need any more."""
+    if state.over:
+        return state.id in claims.canaries or state.id in claims.hosts.values()
+    return state.id in claims.canaries and not tries(state)
 
 
 def tries(state: Optimization) -> bool:

@@ -31,6 +31,7 @@ class Presence:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._heard: dict[tuple[str, str], float] = {}
+        self._called_s = -ANSWER_S
 
     async def start(self) -> None:
         """Listen from now on."""
@@ -48,12 +49,15 @@ class Presence:
 
         A planner that has just started has not heard anybody yet.
         """
-        names = list(hosts)
-        if any(map(self.missing, names)):
+        quiet = [host for host in hosts if self.missing(host)]
+        now = time.monotonic()
+        # Everybody answers: requests that come together share one call.
+        if quiet and now - self._called_s >= ANSWER_S:
+            self._called_s = now
             await call_roll(self._bus)
-        deadline = time.monotonic() + ANSWER_S
-        while any(map(self.missing, names)) and time.monotonic() < deadline:  # noqa: ASYNC110
+        while quiet and time.monotonic() < self._called_s + ANSWER_S:
             await asyncio.sleep(0.1)
+            quiet = [host for host in quiet if self.missing(host)]
 
     async def _hear(self, message: Msg) -> None:
         try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 from msgspec.structs import replace
 
-from services.planner.claims import in_turn, tries
+from services.planner.claims import in_turn, owes, tries
 from services.planner.counts import count_alive, count_step
 from services.planner.machine import (
     Begin,
@@ -77,7 +77,7 @@ from shared.telemetry import attached, context_of
 from shared.workloads import Catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
     from services.planner.machine import News
     from services.planner.minds import Mind
@@ -198,7 +198,7 @@ class Planner:
         opened = await self._open(request, workload, choice.groups, known)
         for state in opened:
             await self._flush(state.id)
-        await self._take_turns()
+        await self._take_turns({state.id for state in opened})
         parts = [
             AcceptedPart(
                 optimization=state.id,
@@ -382,26 +382,38 @@ class Planner:
             elif not orders.frozen and FROZEN in state.holds:
                 await self._step(identity, Release(FROZEN))
 
-    async def _take_turns(self) -> None:
-        """Begin what may begin, in its order; tell the others what they wait for."""
+    async def _take_turns(self, only: Collection[str] = ()) -> None:
+        """Begin what may begin, in its order; tell the others what they wait for.
+
+        With `only`, these alone: one that has just come changes nothing for the others.
+        """
         waiting = in_turn(self._alive.values())
         if not waiting:
             return
         orders = await self._turns.orders()
-        ahead: list[Optimization] = []
+        claims = await self._turns.claims()
+        wanted: dict[str, str] = {}
         for state in waiting:
-            why = _forbidden(orders, state)
-            fence = 0
-            if not why:
-                turn = await self._turns.claim(state, ahead)
-                why, fence = turn.waits, turn.fence
-            ahead.append(state)
-            await self._step(state.id, Wait(why) if why else Begin(fence))
+            if not only or state.id in only:
+                why = _forbidden(orders, state)
+                fence = 0
+                if not why:
+                    turn, claims = await self._turns.claim(state, wanted, claims)
+                    why, fence = turn.waits, turn.fence
+                if not why:
+                    await self._step(state.id, Begin(fence))
+                elif why != state.waits:
+                    await self._step(state.id, Wait(why))
+            for host in state.hosts:
+                wanted.setdefault(host, state.id)
 
     async def _sweep(self) -> None:
         """Give back claims of what does not need them, whoever should have done it."""
         claims = (await self._turns.claims()).value
         for identity in {*claims.hosts.values(), *claims.canaries}:
+            alive = self._alive.get(identity)
+            if alive is not None and not owes(claims, alive):
+                continue
             record = await self._optimizations.get(identity)
             if record is None:
                 await self._turns.forget(identity)

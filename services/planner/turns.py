@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from services.planner.claims import give_back, take, tries, why_wait
+from services.planner.claims import give_back, owes, take, tries, why_wait
 from shared.errors import ConflictError
 from shared.fleet import CLAIMS, ORDERS, Claims, Orders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
     from shared.bus import Bus, Record, Records
     from shared.optimization import Optimization
@@ -50,19 +50,25 @@ class Turns:
         """Who works where now."""
         return await _existing(self._claims, CLAIMS, Claims())
 
-    async def claim(self, state: Optimization, ahead: Sequence[Optimization]) -> Turn:
-        """Its hosts and its canary, all of them or none; again does nothing."""
+    async def claim(
+        self, state: Optimization, wanted: Mapping[str, str], record: Record[Claims]
+    ) -> tuple[Turn, Record[Claims]]:
+        """Its hosts and its canary, all of them or none; again does nothing.
+
+        `record` is what was read of the claims, and comes back as it is then. `wanted`: see
+        `why_wait`.
+        """
         while True:
-            record = await self.claims()
-            waits = why_wait(record.value, state, ahead, self._most_canaries)
+            waits = why_wait(record.value, state, wanted, self._most_canaries)
             if waits:
-                return Turn(waits=waits)
-            after = take(record.value, state)
+                return Turn(waits=waits), record
             try:
                 # Written even if nothing changes: every begin has a token of its own.
-                return Turn(fence=(await self._claims.replace(record, after)).revision)
+                record = await self._claims.replace(record, take(record.value, state))
             except ConflictError:
-                continue
+                record = await self.claims()
+            else:
+                return Turn(fence=record.revision), record
 
     async def settle(self, state: Optimization) -> None:
         """Give back what it does not need any more."""
@@ -70,9 +76,9 @@ class Turns:
             return
         while True:
             record = await self.claims()
-            after = give_back(record.value, state.id, over=state.over)
-            if after == record.value:
+            if not owes(record.value, state):
                 return
+            after = give_back(record.value, state.id, over=state.over)
             try:
                 await self._claims.replace(record, after)
             except ConflictError:

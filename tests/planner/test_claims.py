@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from services.planner.claims import give_back, holds, in_turn, take, tries, why_wait
+from services.planner.claims import give_back, holds, in_turn, owes, take, tries, why_wait
 from shared.fleet import Claims
 from shared.optimization import Optimization
 from tests.planner.world import START, opened
@@ -35,24 +35,25 @@ def test_priority_decides_then_age() -> None:
 
 def test_a_busy_host_is_waited_for_with_the_reason() -> None:
     claims = take(Claims(), queued("a", "h1", "h2"))
-    assert why_wait(claims, queued("b", "h2", "h3"), [], MOST) == "a works on h2"
-    assert why_wait(claims, queued("b", "h3"), [], MOST) == ""
+    assert why_wait(claims, queued("b", "h2", "h3"), {}, MOST) == "a works on h2"
+    assert why_wait(claims, queued("b", "h3"), {}, MOST) == ""
 
 
 def test_who_waits_for_many_hosts_is_not_overtaken_by_who_wants_one_of_them() -> None:
     claims = take(Claims(), queued("a", "h1"))
     first = queued("first", "h1", "h2")
-    assert "a works on h1" in why_wait(claims, first, [], MOST)
-    assert why_wait(claims, queued("small", "h2"), [first], MOST) == "first is before it for h2"
-    assert why_wait(claims, queued("other", "h3"), [first], MOST) == ""
+    wanted = dict.fromkeys(first.hosts, first.id)
+    assert "a works on h1" in why_wait(claims, first, {}, MOST)
+    assert why_wait(claims, queued("small", "h2"), wanted, MOST) == "first is before it for h2"
+    assert why_wait(claims, queued("other", "h3"), wanted, MOST) == ""
 
 
 def test_no_more_canaries_than_may_be_live() -> None:
     claims = take(take(Claims(), queued("a", "h1")), queued("b", "h2"))
-    assert "2 canaries are live" in why_wait(claims, queued("c", "h3"), [], MOST)
+    assert "2 canaries are live" in why_wait(claims, queued("c", "h3"), {}, MOST)
     rolling = give_back(claims, "a", over=False)
     assert rolling.hosts == claims.hosts
-    assert why_wait(rolling, queued("c", "h3"), [], MOST) == ""
+    assert why_wait(rolling, queued("c", "h3"), {}, MOST) == ""
 
 
 def test_taking_again_changes_nothing() -> None:
@@ -60,7 +61,17 @@ def test_taking_again_changes_nothing() -> None:
     claims = take(Claims(), state)
     assert holds(claims, state)
     assert take(claims, state) == claims
-    assert why_wait(claims, state, [], 0) == ""
+    assert why_wait(claims, state, {}, 0) == ""
+
+
+def test_who_has_more_than_it_needs_owes_it() -> None:
+    state = queued("a", "h1")
+    claims = take(Claims(), state)
+    rolling, over = replace(state, phase="deploying"), replace(state, phase="ended")
+    assert [owes(claims, each) for each in (state, rolling, over)] == [False, True, True]
+    given = give_back(claims, "a", over=False)
+    assert [owes(given, each) for each in (rolling, over)] == [False, True]
+    assert not owes(give_back(claims, "a", over=True), over)
 
 
 def test_a_canary_is_one_until_the_rollout() -> None:
@@ -92,16 +103,16 @@ def test_every_request_has_its_turn_and_no_host_has_two_owners(
     first = in_turn(waiting)[0]
     begun = 0
     while waiting or running:
-        ahead: list[Optimization] = []
+        wanted: dict[str, str] = {}
         for state in in_turn(waiting):
-            if not why_wait(claims, state, ahead, most):
+            if not why_wait(claims, state, wanted, most):
                 claims = take(claims, state)
                 running.append(state)
                 waiting = [other for other in waiting if other.id != state.id]
                 begun += 1
                 if begun == 1:
                     assert state.id == first.id
-            ahead.append(state)
+            wanted |= {host: state.id for host in state.hosts if host not in wanted}
         owned = [host for state in running for host in state.hosts]
         assert len(owned) == len(set(owned))
         assert sorted(owned) == sorted(claims.hosts)
