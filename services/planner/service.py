@@ -187,7 +187,7 @@ class Planner:
         fleet = Fleet(
             known=known,
             busy=wanted | (await self._turns.claims()).value.hosts,
-            silent={name: self._presence.missing(name) for name in known},
+            silent={name: self._presence.missing(name) for name in request.hosts or known},
             drained=orders.drained,
             meant=await self._meant(request.select.fingerprint),
         )
