@@ -242,7 +242,9 @@ def report(
 def trace(
     source: Annotated[
         str,
-        typer.Argument(metavar="ID|FILE", help="An optimization's id, 'last', or a trace.json."),
+        typer.Argument(
+            metavar="ID|FILE", help="An optimization's id, its trace's, 'last', or a trace.json."
+        ),
     ] = "last",
     everything: Annotated[
         bool, typer.Option("--all", help="Show every event of every span.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -26,25 +27,26 @@ SPANS_S = 8.0
 """How long the last spans may take: services send them in batches."""
 LOOK_S = 0.5
 NEWEST = "last"
+TRACE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 async def record_of(bus: Bus, identity: str) -> Optimization:
-    """An optimization's record; `last` is the newest, and of one request the first part.
+    """An optimization's record by its id or its trace's; `last` is the newest.
 
-    Raises RequestError.
+    Of one request it is the first part. Raises RequestError.
     """
     records = await bus.records("optimizations", Optimization)
-    if identity == NEWEST:
+    found = await records.get(identity) if identity != NEWEST else None
+    if found is not None:
+        return found.value
+    if identity == NEWEST or TRACE_ID.fullmatch(identity):
         everything = [record.value for record in await records.all()]
-        if everything:
-            return min(everything, key=newest_first)
-    else:
-        found = await records.get(identity)
-        if found is not None:
-            return found.value
+        meant = [each for each in everything if identity in (NEWEST, each.trace_id)]
+        if meant:
+            return min(meant, key=newest_first)
     raise RequestError(
         "unknown optimization",
-        expected="an id as `cox optimizations` lists them, or 'last'",
+        expected="an id as `cox optimizations` lists them, the id of its trace, or 'last'",
         got=repr(identity) if identity != NEWEST else "no optimization was ever asked for",
         advice="See `cox optimizations`.",
     )

@@ -355,13 +355,15 @@ async def test_status_report_and_trace_tell_it_again(bus: Bus, cox_on_bus: CoxOn
     recorded = optimization()
     await recorded.publish(bus)
     await recorded.publish_spans(bus)
-    everything, shown, one, watched, again, tree, document = await asyncio.gather(
+    everything, shown, one, watched, again, tree, same, nobodys, document = await asyncio.gather(
         cox_on_bus("optimizations", "--json"),
         cox_on_bus("optimizations"),
         cox_on_bus("status", recorded.record.id),
         cox_on_bus("status", "last", "--watch"),
         cox_on_bus("report", "last", "--json"),
         cox_on_bus("trace", recorded.record.id),
+        cox_on_bus("trace", recorded.record.trace_id),
+        cox_on_bus("trace", "f" * 32),
         cox_on_bus("trace", "last", "--json"),
     )
     (listed,) = everything.document["optimizations"]
@@ -376,6 +378,8 @@ async def test_status_report_and_trace_tell_it_again(bus: Bus, cox_on_bus: CoxOn
     assert again.document["verdict"] == "promote"
     assert "optimize wakeup" in tree.out
     assert "finish promoted" in tree.out
+    assert same.out == tree.out
+    assert nobodys.code == 2
     assert document.document["resourceSpans"]
 
 
