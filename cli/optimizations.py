@@ -120,21 +120,21 @@ async def list_optimizations(
 
 
 def table(lines: Iterable[Summary]) -> Table:
-    """One row each."""
+    """One row each; the fingerprint stands below the id, so that 80 columns are enough."""
     grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("optimization", "workload", "hosts", "state", "rounds", "ratio"):
+    grid.add_column("optimization\nfingerprint", no_wrap=True)
+    for column in ("workload", "hosts"):
         grid.add_column(column, overflow="fold")
-    for column in ("fingerprint", "age"):
+    for column in ("state", "rounds", "ratio", "age"):
         grid.add_column(column, no_wrap=True)
     for line in lines:
         grid.add_row(
-            line.optimization,
+            Text(line.optimization).append(f"\n{line.fingerprint}".rstrip(), "dim"),
             line.workload,
             ", ".join(line.hosts),
             state_text(line),
             f"{line.rounds}/{line.budget_rounds}",
             figures.ratio(line.ratio) if line.ratio is not None else "",
-            line.fingerprint,
             figures.seconds(max(0.0, time.time() - line.created_unix_ns / 1e9)),
         )
     return grid

@@ -123,7 +123,8 @@ async def test_a_killed_server_in_a_rollout_loses_nothing(cluster: NatsCluster, 
     before = await said(fleet, identity)
     victim = await leader(cluster, fleet)
     victim.kill()
-    state = await until(fleet, identity, lambda state: state.over)
+    # Over, and everybody has been told.
+    state = await until(fleet, identity, lambda state: state.over and not state.outbox)
 
     assert (state.terminal, sorted(state.deployments)) == ("promoted", HOSTS)
     after = await said(fleet, identity)
