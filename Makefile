@@ -9,12 +9,11 @@ BIN := $(VENV)/bin
 # The environment is made anew when what it is made from has changed, and only then.
 LOCK := $(shell cat requirements/dev.txt pyproject.toml 2> /dev/null | sha256sum | cut -c1-16)
 READY := $(VENV)/.made-from-$(LOCK)
-DEMO_ROUNDS ?= 14
 
 ##@ Try it
 
 demo: setup ## one real optimization on two lab hosts, from nothing to runs/demo/
-	@$(BIN)/cox demo --rounds $(DEMO_ROUNDS) --report runs/demo
+	@$(BIN)/cox demo --report runs/demo
 
 up: setup ## the bus and the services on this machine, until Ctrl-C
 	@$(BIN)/cox up
