@@ -12,6 +12,7 @@ from cli.follow.facts import Fact, follow
 from cli.follow.follower import Follower
 from cli.follow.life import Life
 from cli.follow.narrate import Narrator
+from cli.follow.views import labelled
 from shared.bus import Bus, connect
 from shared.bus.provision import provision
 from shared.bus.server import NatsServer
@@ -107,8 +108,8 @@ async def test_an_end_whose_event_was_lost_is_found_in_the_record(bus: Bus) -> N
     assert follower.record.terminal == "promoted"
 
 
-def told(recorded: Recorded, *, width: int = 120) -> str:
-    """The lines of a recorded optimization, as text."""
+def told(recorded: Recorded, *, width: int = 120, label: str = "") -> str:
+    """The lines of a recorded optimization, as text; each with the label in front, if given."""
     life, narrator = Life(), Narrator()
     console = Console(width=width, markup=False, highlight=False)
     with console.capture() as captured:
@@ -116,7 +117,7 @@ def told(recorded: Recorded, *, width: int = 120) -> str:
             fact = Fact(service=service, name=name, message=message, unix_ns=0, sequence=number)
             life.take(fact)
             for line in narrator.tell(fact, life, recorded.record):
-                console.print(line)
+                console.print(labelled(label, line) if label else line)
     return captured.get()
 
 

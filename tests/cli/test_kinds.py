@@ -9,12 +9,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from rich.console import Console
 
-from cli.follow.facts import Fact
-from cli.follow.life import Life
-from cli.follow.narrate import Narrator
-from cli.follow.views import labelled
 from cli.optimizing import exit_code
 from shared.bus import Bus
 from shared.messages import (
@@ -29,6 +24,7 @@ from shared.messages import (
 from tests.cli.conftest import CoxOnBus
 from tests.cli.recorded import Recorded, optimization, rejected
 from tests.cli.test_commands import pressed, refused
+from tests.cli.test_following import told
 
 
 def of_one_request(*recordings: Recorded) -> list[Recorded]:
@@ -179,15 +175,7 @@ async def test_ctrl_c_cancels_every_part_that_goes_on(
 @pytest.mark.parametrize("width", [72, 120])
 def test_a_labelled_line_fits_its_terminal(width: int) -> None:
     recorded = optimization()
-    life, narrator = Life(), Narrator()
-    console = Console(width=width, markup=False, highlight=False)
-    with console.capture() as captured:
-        for number, (service, name, message) in enumerate(recorded.events):
-            fact = Fact(service=service, name=name, message=message, unix_ns=0, sequence=number)
-            life.take(fact)
-            for line in narrator.tell(fact, life, recorded.record):
-                console.print(labelled("12", line))
-    lines = captured.get().splitlines()
+    lines = told(recorded, width=width, label="12").splitlines()
     assert all(len(line) <= width for line in lines)
     assert all(line.startswith(("12 ", "   ")) for line in lines)
     rounds = [line for line in lines if " → " in line]

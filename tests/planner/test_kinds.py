@@ -33,12 +33,6 @@ async def fleet(bus: Bus) -> AsyncIterator[PaperFleet]:
     await fleet.stop()
 
 
-@pytest.fixture
-async def minds(nats_url: str, subjects: Subjects, fleet: PaperFleet) -> AsyncIterator[Minds]:
-    async with working(nats_url, subjects) as minds:
-        yield minds
-
-
 def request(*hosts: str, **more: object) -> OptimizeRequest:
     return OptimizeRequest(workload="pulse", hosts=list(hosts), rollout=ROLLOUT, **more)  # type: ignore[arg-type]
 

@@ -37,12 +37,6 @@ async def fleet(bus: Bus) -> AsyncIterator[PaperFleet]:
     await fleet.stop()
 
 
-@pytest.fixture
-async def minds(nats_url: str, subjects: Subjects, fleet: PaperFleet) -> AsyncIterator[Minds]:
-    async with working(nats_url, subjects) as minds:
-        yield minds
-
-
 def request(*hosts: str, **more: object) -> OptimizeRequest:
     rollout = more.pop("rollout", Rollout(soak_s=0.2, control_percent=0))
     return OptimizeRequest(workload="pulse", hosts=list(hosts), rollout=rollout, **more)  # type: ignore[arg-type]
