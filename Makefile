@@ -48,7 +48,7 @@ lock: ## write requirements/ anew from pyproject.toml
 
 # What runs in guests and containers has Debian's Python: a lock for each set of extras.
 lock-images:
-	@for name in host gate:executor bus:bus cli:cli,executor; do \
+	@for name in host planner:planner gate:executor bus:bus cli:cli,executor; do \
 		extra="$${name#*:}"; [ "$$extra" != "$$name" ] || extra=; \
 		$(BIN)/uv pip compile --quiet --python-version 3.13 --constraints requirements/dev.txt \
 			$${extra:+--extra "$${extra%%,*}" --extra "$${extra##*,}"} \
@@ -67,19 +67,37 @@ clean: ## forget .venv and all caches of tools; lab images and state stay
 
 test: setup lint types ## everything: style, types, walls, all tests, on real kernels and in containers
 	@$(BIN)/pytest -q -n 2 -m "not kernel and not compose"
-	@$(BIN)/pytest -q -m kernel
+	@$(BIN)/pytest -q -m "kernel and not long"
 	@$(MAKE) --no-print-directory compose-test
 
 unit: setup ## the tests that need no lab guest
 	@$(BIN)/pytest -q -n 2 -m "not kernel and not compose"
 
 kernel: setup ## the tests on a lab guest's kernel
-	@$(BIN)/pytest -q -m kernel
+	@$(BIN)/pytest -q -m "kernel and not long"
+
+host-faults: setup ## power cuts, no memory, no descriptors and a full disk on a lab host: some ten minutes
+	@$(BIN)/pytest -q -m "kernel and long"
+
+frame-proofs: setup ## the frame's promise, the long way: docs/proofs/
+	@$(BIN)/python -m tests.proofs.search
+	@COX_LONG=1 $(BIN)/pytest -q -n 2 -m "not kernel" tests/proofs
+	@COX_LONG=1 $(BIN)/pytest -q -s -m kernel tests/proofs
+
+chaos: setup ## seeded faults against a real fleet: SEEDS=20 FIRST=1 AT_ONCE=1, docs/reliability.md
+	@$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),20) --first $(or $(FIRST),1) \
+		--at-once $(or $(AT_ONCE),1)
+
+sandbox-proofs: setup ## the gate's sandbox, the long way: every broken scheduler, every policy, 1, 2, 4 CPUs
+	@COX_LONG=1 $(BIN)/pytest -q -s -m kernel tests/executor/sandbox
 
 compose-test: setup ## the fleet in containers: COX_TEST_HOSTS=1 takes one host instead of three
 	@if docker version > /dev/null 2>&1; then $(MAKE) --no-print-directory images; else \
 		echo "compose-test: NO DOCKER ENGINE ANSWERS: the fleet of containers is not tested" >&2; fi
 	@$(BIN)/pytest -q -m compose
+
+gate-corpus: setup ## hostile hooks and objects against the gate, a line each
+	@$(BIN)/python -m tests.gate.corpus
 
 lint: setup ## style, and which part may import which
 	@$(BIN)/ruff check .
@@ -89,14 +107,16 @@ lint: setup ## style, and which part may import which
 types: setup ## strict types
 	@$(BIN)/mypy
 
-bench: setup ## every policy on every workload, and fleets of 10 to 1,000 hosts: bench/results/
+bench: setup ## the gate, every policy on every workload, and fleets of 10 to 10,000 hosts: bench/results/
+	@$(BIN)/cox bench gate
 	@$(BIN)/cox bench policies
 	@$(BIN)/cox bench fleet
+	@$(BIN)/cox bench fleet --hosts 1000 10000 --kind-size 100 --connections shared --processes 4
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: demo up down fleet images compose-test setup preflight lock clean test unit kernel lint types bench help
+.PHONY: demo up down fleet images chaos gate-corpus frame-proofs sandbox-proofs compose-test setup preflight lock clean test unit kernel lint types bench help
 .PHONY: lock-images  # a part of lock

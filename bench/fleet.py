@@ -34,6 +34,7 @@ from shared.bus import Bus
 from shared.errors import BusError, CoxswainError
 from shared.messages import (
     Budget,
+    Ended,
     Inventory,
     OptimizeReply,
     OptimizeRequest,
@@ -102,9 +103,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """At one rollout and 24 commands a day."""
     others_cpu_percent: float
     """What else ran on this machine meanwhile."""
+    stolen_cpu_percent: float = 0.0
+    """What its hypervisor gave to other machines meanwhile, although this one wanted it."""
     cores: int
     machine: str
     unix: int
+
+    @property
+    def fleet(self) -> tuple[int, int, str]:
+        """What it is a row of: fleets of different kinds are not to be compared."""
+        return self.hosts, self.kind_size, self.connections
 
 
 class Commands:
@@ -143,6 +151,29 @@ class Commands:
             answer.set_result(now)
 
 
+class Ends:
+    """Knows which optimizations are over."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._over: dict[str, asyncio.Event] = {}
+
+    async def start(self) -> None:
+        """Listen."""
+        subject = self._bus.subjects.events("planner", "ended")
+        await self._bus.nc.subscribe(subject, cb=self._ended)
+
+    async def of(self, optimization: str) -> None:
+        """Until this one is over."""
+        await self._event(optimization).wait()
+
+    async def _ended(self, message: Msg) -> None:
+        self._event(decode(message.data, Ended).optimization).set()
+
+    def _event(self, optimization: str) -> asyncio.Event:
+        return self._over.setdefault(optimization, asyncio.Event())
+
+
 class Measuring:
     """One size of fleet, from its first host to its row."""
 
@@ -152,12 +183,14 @@ class Measuring:
         self._hosts = hosts
         self._bus = fleet.bus
         self._commands = Commands(fleet.bus)
+        self._ends = Ends(fleet.bus)
 
     async def row(self) -> Row:
         """Everything that is measured."""
         fleet, hosts, arguments = self._fleet, self._hosts, self._arguments
         began = fleet.used()
         await self._commands.start()
+        await self._ends.start()
         await fleet.provision_hosts(range(hosts))
         say(f"  consumers of {hosts} hosts made in {time.monotonic() - began.at_s:.1f} s")
         ready = await fleet.start_hosts(
@@ -199,7 +232,7 @@ class Measuring:
         command_bytes = (kept[1] - kept[0]) / burst.count
         rollout_bytes = (kept[2] - kept[1] - command_bytes * steady.count) / hosts
         record_bytes = records / hosts
-        others = percent(began, after)["others"]
+        whole = percent(began, after)
         base = sum(r.base_bytes for r in ready)
         return Row(
             hosts=hosts,
@@ -229,7 +262,8 @@ class Measuring:
             rollout_bytes=round(rollout_bytes),
             record_bytes=round(record_bytes),
             host_bytes_per_day=round(rollout_bytes + record_bytes + 24 * command_bytes),
-            others_cpu_percent=others,
+            others_cpu_percent=whole["others"],
+            stolen_cpu_percent=whole["stolen"],
             cores=os.cpu_count() or 1,
             machine=platform.machine(),
             unix=int(time.time()),
@@ -286,13 +320,13 @@ class Measuring:
         )
         if reply.problem is not None:
             raise BusError(f"a request was refused: {reply.problem}")
-        records = await self._bus.records("optimizations", Optimization)
         async with asyncio.timeout(PATIENCE_S):
-            while True:
-                record = await records.get(reply.optimization)
-                if record is not None and record.value.over:
-                    return record.value
-                await asyncio.sleep(2.0)
+            # Not by looking at the record: a hundred large ones, again and again, would be a load.
+            await self._ends.of(reply.optimization)
+        records = await self._bus.records("optimizations", Optimization)
+        record = await records.get(reply.optimization)
+        assert record is not None
+        return record.value
 
     async def _steady(self, over: asyncio.Event) -> list[float]:
         """Commands to random hosts at a steady rate, however late the answers are."""
@@ -325,7 +359,9 @@ def percent(before: Used, after: Used) -> dict[str, float]:
         part: round(100 * (after.by_part[part] - before.by_part.get(part, 0.0)) / seconds, 2)
         for part in after.by_part
     }
-    return {**used, "others": round(100 * (after.others_s - before.others_s) / seconds, 1)}
+    others = round(100 * (after.others_s - before.others_s) / seconds, 1)
+    stolen = round(100 * (after.stolen_s - before.stolen_s) / seconds, 1)
+    return {**used, "others": others, "stolen": stolen}
 
 
 def each(before: Used, after: Used, idle: dict[str, float], count: int) -> dict[str, float]:
@@ -346,6 +382,8 @@ def table(rows: list[Row]) -> str:
     """Rows as Markdown."""
     titles = (
         "hosts",
+        "of a kind",
+        "connections",
         "commands/s",
         "p50, p99 beside rollouts",
         "p99 in the flood",
@@ -354,27 +392,28 @@ def table(rows: list[Row]) -> str:
         "NATS memory",
         "kept per host and day",
         "promoted",
+        "in",
     )
     lines = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
     lines += [
-        f"| {row.hosts:,} | {row.commands_per_s:.0f} "
+        f"| {row.hosts:,} | {row.kind_size} | {row.connections} | {row.commands_per_s:.0f} "
         f"| {row.steady.p50_ms:.0f}, {row.steady.p99_ms:.0f} ms | {row.burst.p99_ms:.0f} ms "
         f"| {row.host_idle_cpu_percent:.3f} % | {row.host_memory_mib:.2f} MiB "
         f"| {row.nats_memory_mib:.0f} MiB | {row.host_bytes_per_day / 1024:.0f} KiB "
-        f"| {row.promoted} of {row.optimizations} |"
+        f"| {row.promoted} of {row.optimizations} | {row.optimizations_s:.0f} s |"
         for row in rows
     ]
     return "\n".join(lines)
 
 
 def save(fresh: list[Row], path: Path) -> list[Row]:
-    """Write the file, keeping rows of sizes that did not run this time; all rows."""
-    sizes = {row.hosts for row in fresh}
+    """Write the file, keeping rows of fleets that did not run this time; all rows."""
+    ran = {row.fleet for row in fresh}
     kept: list[Row] = []
     if path.exists():
         old = msgspec.json.decode(path.read_bytes(), type=list[Row])
-        kept = [row for row in old if row.hosts not in sizes]
-    rows = sorted([*kept, *fresh], key=lambda row: row.hosts)
+        kept = [row for row in old if row.fleet not in ran]
+    rows = sorted([*kept, *fresh], key=lambda row: row.fleet)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
     return rows

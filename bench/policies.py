@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import math
 import os
 import statistics as plain
@@ -32,16 +33,19 @@ from shared.bus import Bus, connect
 from shared.errors import CoxswainError, WorkloadError
 from shared.messages import (
     Artifact,
+    Budget,
     BuildCommand,
     Built,
     Direction,
     Inventory,
     Message,
+    OptimizeRequest,
     Round,
     TrialCommand,
     TrialEnded,
     TrialSpec,
     decode,
+    encode,
 )
 from shared.policies import Catalogue as Policies
 from shared.policies import Policy
@@ -84,7 +88,8 @@ class Bench:
         """One trial. Raises CoxswainError if it could not be carried through."""
         identity = f"bench-{self._run}-{workload.name}-{policy.name}"
         artifact = await self._built(identity, policy)
-        rounds = await self._tried(identity, workload, policy, artifact)
+        request_sha256 = await self._allow(workload, policy)
+        rounds = await self._tried(identity, workload, policy, artifact, request_sha256)
         objective = workload.objective
         wanted = [(objective.metric, objective.direction)]
         wanted += [(rail.metric, rail.direction) for rail in workload.guardrails]
@@ -104,8 +109,28 @@ class Bench:
             raise WorkloadError(f"{policy.name} was not built: {built.reasons or built.problem}")
         return built.artifact
 
+    async def _allow(self, workload: Workload, policy: Policy) -> str:
+        """Say as an operator that this may be loaded here; the hash of these words."""
+        words = encode(
+            OptimizeRequest(
+                workload=workload.name,
+                hosts=[HOST],
+                policies=[policy.name],
+                budget=Budget(rounds=max(8, self._pairs), seconds=86_400),
+            )
+        )
+        # Its stream acknowledges nothing.
+        await self._bus.nc.publish(self._bus.subjects.allow, words)
+        await self._bus.nc.flush()
+        return hashlib.sha256(words).hexdigest()
+
     async def _tried(
-        self, identity: str, workload: Workload, policy: Policy, artifact: Artifact
+        self,
+        identity: str,
+        workload: Workload,
+        policy: Policy,
+        artifact: Artifact,
+        request_sha256: str,
     ) -> list[Round]:
         spec = TrialSpec(
             objective=workload.objective,
@@ -125,6 +150,7 @@ class Bench:
                 workload=workload.name,
                 spec=spec,
                 seed=1,
+                request_sha256=request_sha256,
             ),
             message_id=f"{identity}-trial",
         )

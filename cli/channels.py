@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from shared import messages as m
-from shared.subjects import Service
+from shared import repository as r
+from shared.subjects import NO_HOST, Service
 
 if TYPE_CHECKING:
     from shared.subjects import Subjects
@@ -39,7 +40,8 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
                 host = ".{shard}.{host}" if self.of_host else ""
                 return f"{ns}.cmd.{self.service}.{self.verb}{host}"
             case "event":
-                return f"{ns}.evt.{self.service}.{self.verb}.{{optimization}}"
+                host = "{host}" if self.of_host else NO_HOST
+                return f"{ns}.evt.{self.service}.{self.verb}.{{optimization}}.{host}"
             case "heartbeat":
                 return f"{ns}.hb.{{service}}.{{instance}}"
             case "call":
@@ -48,8 +50,10 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
                 return f"{ns}.dead.{{stream}}"
 
 
-def _event(service: Service, verb: str, message: type[m.Message]) -> Channel:
-    return Channel(kind="event", service=service, verb=verb, message=message)
+def _event(
+    service: Service, verb: str, message: type[m.Message], *, of_host: bool = False
+) -> Channel:
+    return Channel(kind="event", service=service, verb=verb, message=message, of_host=of_host)
 
 
 def _command(
@@ -85,9 +89,15 @@ CHANNELS: tuple[Channel, ...] = (
     _question("planner", "freeze", m.FreezeRequest, m.Reply),
     _question("planner", "drain", m.DrainRequest, m.Reply),
     _question("learner", "recall", m.RecallRequest, m.Recollection),
+    _question("learner", "policies", r.PoliciesRequest, r.PolicyList),
+    _question("learner", "policy", r.PolicyRequest, r.PolicyRecord),
+    _question("learner", "history", r.PolicyHistoryRequest, r.PolicyHistory),
+    _question("learner", "search", r.PolicySearchRequest, r.PolicyHits),
     _question("observer", "measure", m.MeasureRequest, m.Measurement, of_host=True),
     _question("executor", "state", m.StateRequest, m.SchedulerState, of_host=True),
     _question("executor", "revert", m.RevertRequest, m.SchedulerState, of_host=True),
+    _question("executor", "reset", m.ResetRequest, m.SchedulerState, of_host=True),
+    _question("executor", "token", m.TokenRequest, m.TokenReply, of_host=True),
     _command("observer", "profile", m.ProfileCommand, of_host=True),
     _command("observer", "probe", m.ProbeCommand, of_host=True),
     _command("planner", "plan", m.PlanCommand),
@@ -96,6 +106,7 @@ CHANNELS: tuple[Channel, ...] = (
     _command("executor", "stop", m.StopCommand, of_host=True),
     _command("executor", "deploy", m.DeployCommand, of_host=True),
     _command("executor", "confirm", m.ConfirmCommand, of_host=True),
+    _command("executor", "seal", m.SealCommand, of_host=True),
     _command("executor", "revert", m.RevertCommand, of_host=True),
     _command("learner", "remember", m.RememberCommand),
     _command("learner", "weigh", m.WeighCommand),
@@ -103,14 +114,14 @@ CHANNELS: tuple[Channel, ...] = (
     _event("planner", "progress", m.Progress),
     _event("planner", "planned", m.Plan),
     _event("planner", "ended", m.Ended),
-    _event("observer", "profiled", m.Profiled),
-    _event("observer", "probed", m.Probed),
+    _event("observer", "profiled", m.Profiled, of_host=True),
+    _event("observer", "probed", m.Probed, of_host=True),
     _event("executor", "built", m.Built),
-    _event("executor", "round", m.Round),
-    _event("executor", "trial_ended", m.TrialEnded),
-    _event("executor", "deployed", m.Deployed),
-    _event("executor", "confirmed", m.Confirmed),
-    _event("executor", "reverted", m.Reverted),
+    _event("executor", "round", m.Round, of_host=True),
+    _event("executor", "trial_ended", m.TrialEnded, of_host=True),
+    _event("executor", "deployed", m.Deployed, of_host=True),
+    _event("executor", "confirmed", m.Confirmed, of_host=True),
+    _event("executor", "reverted", m.Reverted, of_host=True),
     _event("learner", "judged", m.Judged),
     _event("learner", "remembered", m.Remembered),
     _event("learner", "weighed", m.Weighed),

@@ -13,14 +13,16 @@ from rich.text import Text
 from cli.findings import Finding, findings_table
 from cli.host_doctor import examine_host
 from cli.output import print_json, show
-from services.executor.gate.workshop import find_toolchain
+from services.executor.gate.sandbox.pool import sandbox_image
+from services.executor.gate.toolchain import find_toolchain
+from services.executor.gate.workshop import Workshop
 from shared.bus.server import find_server
 from shared.errors import CoxswainError
 from shared.microvm.accel import choose_accel
 from shared.microvm.image import cached_image
 from shared.microvm.places import cache_dir
 from shared.microvm.recipe import Recipe
-from shared.settings import state_home
+from shared.settings import Settings, state_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +40,11 @@ async def examine() -> list[Finding]:
         _python(),
         _attempt("NATS server", find_server, "Run `make setup`."),
         _attempt("BPF compiler", lambda: find_toolchain().version, "Install clang-19."),
+        _attempt("compile jail", _jail, "docs/jail.md says what it needs."),
         _program("QEMU", "qemu-system-x86_64", "Install qemu-system-x86."),
         _program("Debian image tool", "mmdebstrap", "Install mmdebstrap."),
         *await _lab(),
+        _sandbox(Settings.from_environment()),
         _root(),
         _memory(),
         _disk("disk for the cache", cache_dir()),
@@ -82,7 +86,14 @@ def _attempt(what: str, find: Callable[[], str], advice: str) -> Finding:
     try:
         return Finding(what=what, standing="good", found=find())
     except CoxswainError as error:
-        return Finding(what=what, standing="bad", found=error.what, advice=error.advice or advice)
+        found = f"{error.what}: {error.got}" if error.got else error.what
+        return Finding(what=what, standing="bad", found=found, advice=error.advice or advice)
+
+
+def _jail() -> str:
+    workshop = Workshop()
+    workshop.check_jail()
+    return f"holds, and {workshop.jail.program.name} works in it"
 
 
 def _program(what: str, name: str, advice: str) -> Finding:
@@ -113,6 +124,30 @@ async def _lab() -> list[Finding]:
         Finding(what="lab image", standing="good", found=f"{image.root}"),
         Finding(what="lab guests", standing="good", found=found),
     ]
+
+
+def _sandbox(settings: Settings) -> Finding:
+    """Whether a gate that is started here besieges what it builds."""
+    what = "gate's sandbox"
+    try:
+        image = sandbox_image()
+    except CoxswainError as error:
+        return Finding(
+            what=what,
+            standing="bad" if settings.sandbox else "note",
+            found=f"{'on, but' if settings.sandbox else 'off, and'} {error.what}",
+            advice=error.advice,
+        )
+    if settings.sandbox:
+        return Finding(
+            what=what, standing="good", found=f"on, with kernel {image.manifest.kernel_release}"
+        )
+    return Finding(
+        what=what,
+        standing="note",
+        found="off: the canary is the first kernel to load a policy",
+        advice="COX_SANDBOX=on has the gate besiege it before.",
+    )
 
 
 def _root() -> Finding:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from cli.fleet.joining import expect_host, forget_host
-from cli.fleet.keys import enroll_host, host_members, keyring
+from cli.fleet.keys import enroll_host, host_members, keyring, signing
 from cli.hosts import revert_host
-from cli.output import console, print_json, show
+from cli.output import console, plain_table, print_json, show
 from cli.session import connected
 from shared.errors import InputError
 from shared.messages import SchedulerState
+from shared.signing import KEYS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,12 +31,26 @@ def list_members(*, as_json: bool) -> None:
     if not members:
         console().print("No keys yet: the first `cox up` makes them.")
         return
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = plain_table()
     for column in ("member", "seed"):
         table.add_column(column, overflow="fold")
     for member in members:
         table.add_row(str(member), _seed(ring.seed_file(member)) or "not here")
     show(table)
+
+
+def rotate_signing(*, retire: bool) -> None:
+    """A new key for deployment tokens beside the old one, or the newest alone.
+
+    Raises InputError where there is none yet.
+    """
+    keys = signing()
+    told = console(stderr=True)
+    if retire:
+        told.print(f"{keys.retire()} old signing key(s) are gone.")
+    else:
+        told.print(f"There is a signing key of epoch {keys.rotate()} now, beside the old ones.")
+    told.print(f"Give every host {keys.keys} as cox-{KEYS} and restart its executor.")
 
 
 async def enroll(name: str, *, as_json: bool) -> None:
@@ -49,7 +62,7 @@ async def enroll(name: str, *, as_json: bool) -> None:
         files = {target: str(file) for target, file in keys.items()}
         print_json({"type": "enrolled", "host": name, "keys": files})
         return
-    console().print(f"{name} is let in. Move its keys there, as root's alone:")
+    console().print(f"{name} is let in. Move its seeds there, as root's alone, and copy the rest:")
     for target, file in keys.items():
         console().print(f"  {file}  →  /etc/credstore/{target}", soft_wrap=True)
     console().print(f"and name it in /etc/coxswain/host.env:  COX_HOST={name}")

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import field
-from rich.table import Table
 from rich.text import Text
 
 from cli.fleet.joining import SERVICES
 from cli.fleet.roster import Roster
-from cli.output import console, print_json, show
+from cli.output import console, plain_table, print_json, show
 from cli.session import connected
 from shared.errors import BusError, InputError
 from shared.fleet import ORDERS, Orders
-from shared.messages import Inventory, RevertRequest, SchedulerState
+from shared.messages import Inventory, ResetRequest, RevertRequest, SchedulerState
+from shared.selection import held_back
 from shared.service import CALL_S, call_roll
+from shared.subjects import host_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rich.table import Table
 
     from shared.bus import Bus
 
@@ -44,6 +48,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     def obstacles(self) -> list[str]:
         """Why it cannot be steered now; empty when it can."""
         known = list(self.inventory.obstacles) if self.inventory else ["it has no inventory"]
+        known += held_back(self.scheduler, time.time_ns())
         return known + [f"its {service} is silent" for service in self.silent]
 
     @property
@@ -99,7 +104,7 @@ def hosts_table(hosts: Iterable[Host]) -> Table:
     """One row each; with labels where anybody has some."""
     hosts = list(hosts)
     labelled = any(host.inventory and host.inventory.labels for host in hosts)
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = plain_table()
     columns = ("host", "state", "runs", "cpus", "memory", "kernel", "on")
     for column in (*columns, "labels") if labelled else columns:
         table.add_column(column, overflow="fold")
@@ -110,7 +115,7 @@ def hosts_table(hosts: Iterable[Host]) -> Table:
             Text("ready", style="green")
             if not host.hindrances
             else Text("; ".join(host.hindrances), style="yellow"),
-            _runs(host.scheduler),
+            runs(host.scheduler),
             str(here.cpus) if here else "?",
             f"{here.memory_bytes / 2**30:.1f} GiB" if here else "?",
             here.kernel if here else "?",
@@ -126,7 +131,8 @@ def _labels(here: Inventory | None) -> Text:
     return Text(" ".join(f"{name}={value}" for name, value in sorted(labels.items())))
 
 
-def _runs(state: SchedulerState | None) -> Text:
+def runs(state: SchedulerState | None) -> Text:
+    """What schedules a host, in words."""
     if state is None:
         return Text("?")
     if not state.ops:
@@ -163,6 +169,21 @@ async def revert(names: list[str], *, everywhere: bool, as_json: bool) -> int:
         if not names:
             console().print("No host has joined.")
     return 0 if all(isinstance(answer, SchedulerState) for answer in answers) else 1
+
+
+async def reset(name: str, *, as_json: bool) -> None:
+    """Close a host's breaker and end its quarantine."""
+    async with connected() as bus:
+        state = await bus.ask(
+            bus.subjects.endpoint("executor", "reset", host_token(name)),
+            ResetRequest(),
+            SchedulerState,
+            timeout_s=REVERT_S,
+        )
+    if as_json:
+        print_json({"type": "reset", "host": name, "state": state})
+    else:
+        show(Text(f"{name} may load policies again: its breaker is {state.breaker}"))
 
 
 async def revert_host(bus: Bus, host: str) -> SchedulerState | dict[str, str]:

@@ -35,7 +35,7 @@ from shared.microvm.guest import GuestState
 from shared.microvm.process import processes_in
 from shared.microvm.sockets import open_socket
 from shared.settings import state_home
-from shared.subjects import token
+from shared.subjects import host_token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -130,7 +130,7 @@ async def lab_up(
         _clean_up()
         running = {host.name for host in lab_hosts()}
         wanted = [f"lab-{number + 1}" for number in range(count)]
-        missing = [token(name, "host name") for name in wanted if name not in running]
+        missing = [host_token(name) for name in wanted if name not in running]
         _check_memory(len(missing) * memory_mb)
         guests = [
             Microvm(
@@ -328,7 +328,7 @@ def shell(
     timeout_s: Annotated[float, typer.Option(help="A command's limit.", min=1)] = 600.0,
 ) -> None:
     """Open a root shell in a lab host (Ctrl-] leaves it), or run one command there."""
-    guest = Guest.attach(lab_home() / token(host, "host name"))
+    guest = Guest.attach(lab_home() / host_token(host))
     if command:
         finished = run(_run_command(guest, command, timeout_s))
         sys.stdout.write(finished.output)

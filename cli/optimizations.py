@@ -6,13 +6,12 @@ import time
 from typing import TYPE_CHECKING, get_args
 
 import msgspec
-from rich.table import Table
 from rich.text import Text
 
 from cli import figures
 from cli.follow.narrate import TERMINAL_STYLES
 from cli.follow.views import PHASES
-from cli.output import console, print_json, show
+from cli.output import console, plain_table, print_json, show
 from cli.report.collect import newest_first
 from cli.session import connected
 from shared.errors import InputError
@@ -22,6 +21,8 @@ from shared.optimization import Optimization
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rich.table import Table
 
 STATES = (*PHASES, *get_args(Terminal))
 """What `--state` takes: the phases of one that lives, the ends of one that is over."""
@@ -33,6 +34,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     optimization: str
     trace_id: str
     workload: str
+    beside: list[str]
+    """Workloads that run at the same time."""
     hosts: list[str]
     phase: str
     terminal: str
@@ -61,6 +64,7 @@ def summary(record: Optimization) -> Summary:
         optimization=record.id,
         trace_id=record.trace_id,
         workload=record.request.workload,
+        beside=[each.workload for each in record.beside],
         hosts=record.hosts,
         phase=record.phase,
         terminal=(record.terminal or "") if record.over else "",
@@ -121,7 +125,7 @@ async def list_optimizations(
 
 def table(lines: Iterable[Summary]) -> Table:
     """One row each; the fingerprint stands below the id, so that 80 columns are enough."""
-    grid = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    grid = plain_table()
     grid.add_column("optimization\nfingerprint", no_wrap=True)
     for column in ("workload", "hosts"):
         grid.add_column(column, overflow="fold")
@@ -130,7 +134,7 @@ def table(lines: Iterable[Summary]) -> Table:
     for line in lines:
         grid.add_row(
             Text(line.optimization).append(f"\n{line.fingerprint}".rstrip(), "dim"),
-            line.workload,
+            "\nbeside ".join([line.workload, *line.beside]),
             ", ".join(line.hosts),
             state_text(line),
             f"{line.rounds}/{line.budget_rounds}",

@@ -62,7 +62,13 @@ async def optimize(
 
 async def ask(bus: Bus, request: OptimizeRequest) -> OptimizeReply:
     """Have a request accepted. Raises RemoteError with the planner's problem."""
-    reply = await bus.ask(bus.subjects.optimize, request, OptimizeReply, timeout_s=ASK_S)
+    reply = await bus.ask(
+        bus.subjects.optimize,
+        request,
+        OptimizeReply,
+        timeout_s=ASK_S,
+        beside=bus.subjects.endpoint("planner", "cancel"),
+    )
     if reply.problem is not None:
         raise RemoteError(reply.problem)
     if not reply.parts:
@@ -75,8 +81,15 @@ async def ask(bus: Bus, request: OptimizeRequest) -> OptimizeReply:
 def _show_accepted(reply: OptimizeReply) -> None:
     for host, why in reply.left_out.items():
         show(Text(f"{host} is left out: {why}", "dim"))
+    if reply.left_out_more:
+        show(Text(f"and {reply.left_out_more} more are left out", "dim"))
     if len(reply.parts) > 1:
         show(Text(f"{len(reply.parts)} kinds of hosts: an optimization for each, in one trace"))
+    for part in reply.parts:
+        for neighbour in part.beside:
+            show(Text(f"beside {neighbour.workload}: {neighbour.why}", "dim"))
+        if part.unguarded:
+            show(Text(part.unguarded, "yellow"))
 
 
 def _show_detached(reply: OptimizeReply) -> None:

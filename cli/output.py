@@ -1,7 +1,8 @@
 """What a command prints: for a person, or with `--json` for a program; and how errors look.
 
 A person's text goes through rich, which drops colours where there is no terminal. Texts that
-come from services are never taken for markup. With `--json`, stdout holds JSON and nothing else.
+come from services are never taken for markup, nor for what a terminal obeys. With `--json`,
+stdout holds JSON and nothing else.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.harmless import HarmlessConsole
+
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from shared.errors import CoxswainError, Problem
 
@@ -30,7 +32,7 @@ def console(*, stderr: bool = False) -> Console:
     """The one console for a stream."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else PLAIN_WIDTH
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    return HarmlessConsole(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
 def show(renderable: RenderableType) -> None:
@@ -44,6 +46,11 @@ def show(renderable: RenderableType) -> None:
     for line in captured.get().splitlines():
         sys.stdout.write(line.rstrip() + "\n")
     sys.stdout.flush()
+
+
+def plain_table() -> Table:
+    """A table without lines, its columns two spaces apart."""
+    return Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
 
 
 def print_json(document: Any) -> None:

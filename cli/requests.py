@@ -11,6 +11,8 @@ from shared.messages import OptimizeRequest
 def make_request(
     *,
     workload: str,
+    beside: list[str],
+    alone: bool,
     hosts: list[str],
     rounds: int,
     seconds: int,
@@ -31,6 +33,8 @@ def make_request(
     """The request these options ask for. Raises RequestError."""
     document = {
         "workload": workload,
+        "beside": beside,
+        "alone": alone,
         "hosts": hosts,
         "budget": {"rounds": rounds, "seconds": seconds},
         "policies": policies,
@@ -56,7 +60,8 @@ def make_request(
     except msgspec.ValidationError as error:
         raise RequestError(
             "the request is not valid",
-            expected="names of letters, digits, '-' and '_'; 8 to 1000 rounds; "
+            expected="names of letters, digits, '-' and '_'; at most 3 neighbours; "
+            "8 to 1000 rounds; "
             "60 to 86400 seconds; a least effect from 0 to 1; "
             "cohorts from 1 to 100, a control from 0 to 50 percent; "
             "a priority from 0 to 9; a lease of 10 s or more; "

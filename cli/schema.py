@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cli.channels import CHANNELS, Channel
+from cli.explaining.model import Explanation
 from cli.report.model import Report
 from shared.errors import InputError
 from shared.messages import Inventory
@@ -34,8 +35,8 @@ PARAMETERS = {
     "instance": "One running service",
     "stream": "The stream that the message was taken from",
 }
-DOCUMENTS: tuple[type[msgspec.Struct], ...] = (Report, Optimization, Inventory)
-"""On no subject, but promised: report.json, and the records of the buckets."""
+DOCUMENTS: tuple[type[msgspec.Struct], ...] = (Report, Explanation, Optimization, Inventory)
+"""On no subject, but promised: report.json, `cox explain --json`, the buckets' records."""
 
 
 def document(subjects: Subjects) -> dict[str, Any]:

@@ -8,7 +8,6 @@ taken for markup or for a terminal's control sequences.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from cli.harmless import harmless
 from shared import attributes as names
 from shared.telemetry.records import EventRecord, SpanRecord, Status, Value
 
@@ -376,10 +376,4 @@ def _clean(value: Value) -> str:
         text = ", ".join(_clean(item) for item in value)
     else:
         text = str(value)
-    return "".join(_printable(char) for char in text)
-
-
-def _printable(char: str) -> str:
-    if char in "\n\t":
-        return " "
-    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char)[0] == "C" else char
+    return harmless(" ".join(text.splitlines()).replace("\t", " "))

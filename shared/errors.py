@@ -8,6 +8,7 @@ CoxswainError
 ├── MachineError            this machine lacks something: a tool, a right, space, a kernel feature
 ├── BusError                the bus did not carry what it should
 │   ├── BusUnavailableError no server, or the connection is down
+│   │   └── GoneError       a stream, a consumer or a bucket is not there any more
 │   ├── NoResponderError    nobody serves that question
 │   ├── DeadlineError       an answer did not come in time
 │   ├── ConflictError       somebody else changed that record first
@@ -17,6 +18,9 @@ CoxswainError
 │   ├── ForeignSchedulerError    somebody else's scheduler is attached; it is never unloaded
 │   ├── VerifierError            the kernel's verifier said no
 │   └── AttachError              set-up began and failed
+├── TokenError              no right to load: there is no valid deployment token
+│   └── TokenPendingError   there may be one later: ask again
+├── PlanError               a mind gave no plan, or none that may be carried out
 ├── RejectedError           the gate said no: exit code 3
 └── WorkloadError           a workload crashed, hung or printed no number
 
@@ -26,9 +30,17 @@ so that a terminal, a log line and a reply on the bus can each show them in thei
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
+
+from shared.plain import plain
+
+if TYPE_CHECKING:
+    from shared.messages import Cost
+
+MOST_CHARS = 4000
+"""Of each part of an error that crosses a wall or is shown."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,14 +76,18 @@ class CoxswainError(Exception):
 
     @property
     def problem(self) -> Problem:
-        """The error's fields, ready to be sent."""
+        """The error's fields, ready to be sent: plain text, and a list of ten thousand is cut."""
         return Problem(
             kind=type(self).__name__,
-            what=self.what,
-            expected=self.expected,
-            got=self.got,
-            advice=self.advice,
+            what=_plain(self.what),
+            expected=_plain(self.expected),
+            got=_plain(self.got),
+            advice=_plain(self.advice),
         )
+
+
+def _plain(text: str) -> str:
+    return plain(text, MOST_CHARS, keep="\n\t")
 
 
 class InputError(CoxswainError):
@@ -102,6 +118,10 @@ class BusError(CoxswainError):
 
 class BusUnavailableError(BusError):
     """No server answers, or the connection is down."""
+
+
+class GoneError(BusUnavailableError):
+    """A stream, a consumer or a bucket that somebody depends on is not there any more."""
 
 
 class NoResponderError(BusError):
@@ -150,6 +170,21 @@ class VerifierError(SchedulerError):
 
 class AttachError(SchedulerError):
     """Attaching a scheduler began and failed."""
+
+
+class TokenError(CoxswainError):
+    """Nothing may be loaded: the deployment token is missing, not valid or used up."""
+
+
+class TokenPendingError(TokenError):
+    """There is no token now, but there may be one later."""
+
+
+class PlanError(CoxswainError):
+    """A mind gave no plan, or none that may be carried out."""
+
+    spent: Cost | None = None
+    """What it had cost by then, where that is known."""
 
 
 class RejectedError(CoxswainError):

@@ -1,4 +1,4 @@
-"""What an outcome holds for: workload behaviour, hardware and kernel, without what varies.
+"""What an outcome holds for: workload behaviour, hardware, kernel, company; not what varies.
 
 The same workload on the same host gives the same fingerprint at every run, so nothing
 measured goes in but the workload's class.
@@ -14,17 +14,36 @@ import msgspec
 from shared.messages import Direction, Fingerprint, Hardware
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shared.messages import Inventory, Objective, Profile
 
 
-def fingerprint(profile: Profile, inventory: Inventory, objective: Objective) -> Fingerprint:
-    """The fingerprint of a profiled workload on a host, under one objective."""
+def fingerprint(
+    profile: Profile,
+    inventory: Inventory,
+    objective: Objective,
+    *,
+    beside: Iterable[str] = (),
+    against: str = "",
+) -> Fingerprint:
+    """The fingerprint of a profiled workload on a host, under one objective.
+
+    `beside` are its neighbours; `against` is the policy that its ratios are relative to.
+    """
     return Fingerprint(
         workload_class=profile.workload_class,
-        objective=f"{objective.metric}:{objective.direction}",
+        objective=objective_of(objective),
         hardware=hardware(inventory),
         kernel=inventory.kernel,
+        beside=tuple(sorted(beside)),
+        against=against,
     )
+
+
+def objective_of(objective: Objective) -> str:
+    """An objective as a fingerprint says it: metric and direction."""
+    return f"{objective.metric}:{objective.direction}"
 
 
 def hardware(inventory: Inventory) -> Hardware:

@@ -10,15 +10,19 @@ spans). Metrics are plain floats in the unit that the workload's manifest states
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, field
 
+from shared.classes import WorkloadClass
 from shared.errors import MessageError, Problem
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Neighbours = Annotated[list[Name], Meta(max_length=3)]
+"""Workloads that run beside another one: each more makes a round longer and says less of each."""
 Direction = Literal["lower", "higher"]
 """Which way a metric gets better."""
 
@@ -104,6 +108,11 @@ class OptimizeRequest(Part, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     workload: Name
     type: Literal["optimize"] = "optimize"
     v: Literal[1] = 1
+    beside: Neighbours = field(default_factory=list)
+    """Workloads that run at the same time and must not get worse. What a canary keeps for another
+    workload than this one makes that one a neighbour, too."""
+    alone: bool = False
+    """No neighbour but those named, whatever a canary keeps; the answer says what that may cost."""
     hosts: list[Name] = field(default_factory=list)
     """Target hosts; none named means every host that is ready."""
     select: Selector = Selector()
@@ -121,6 +130,13 @@ class OptimizeRequest(Part, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     seed: int = 1
 
 
+class Neighbour(Part, frozen=True, kw_only=True):
+    """A workload that runs beside the one that is optimized, and why it does."""
+
+    workload: Name
+    why: str
+
+
 class AcceptedPart(Part, frozen=True, kw_only=True):
     """The optimization of one kind of hosts."""
 
@@ -129,6 +145,10 @@ class AcceptedPart(Part, frozen=True, kw_only=True):
     """The hosts that take part, the canary first."""
     waits: str = ""
     """What it waits for; empty if it has begun."""
+    beside: list[Neighbour] = field(default_factory=list)
+    """Who runs beside the workload, as it looks now: it is looked at again when it begins."""
+    unguarded: str = ""
+    """What the canary keeps for others and nobody looks after, because the request is `alone`."""
 
 
 class OptimizeReply(Message, tag="optimize_reply", frozen=True, kw_only=True):
@@ -145,7 +165,9 @@ class OptimizeReply(Message, tag="optimize_reply", frozen=True, kw_only=True):
     hosts: list[Name] = field(default_factory=list)
     """The hosts that take part, the canary first."""
     left_out: dict[str, str] = field(default_factory=dict)
-    """Hosts that were not named and do not take part: why not, by host."""
+    """Hosts that were not named and do not take part: why not, by host. Some of them, if many."""
+    left_out_more: int = 0
+    """How many more there are."""
     waits: str = ""
     """What it waits for; empty if it has begun."""
     parts: list[AcceptedPart] = field(default_factory=list)
@@ -193,8 +215,20 @@ class SchedulerState(Message, tag="scheduler_state", frozen=True, kw_only=True):
     artifact: str = ""
     purpose: Literal["", "trial", "deployed"] = ""
     optimization: str = ""
+    kept: str = ""
+    """The optimization whose candidate should run here between trials, whatever runs now."""
+    sealed: bool = False
+    """What is kept was promoted by the judge's own word: only an operator takes it back."""
     enable_seq: int = 0
     unix_ns: int = 0
+    guarded: bool = True
+    """A guard answers there; nothing is loaded without one."""
+    breaker: Literal["closed", "open", "half-open"] = "closed"
+    """Open after too much trouble: nothing is loaded until `breaker_until_unix_ns`."""
+    breaker_until_unix_ns: int = 0
+    breaker_why: str = ""
+    quarantined: list[str] = field(default_factory=list)
+    """Artifacts that did harm there and are not loaded again for now."""
 
 
 class Hardware(Part, frozen=True, kw_only=True):
@@ -209,13 +243,21 @@ class Hardware(Part, frozen=True, kw_only=True):
     virtualization: str
 
 
-class Fingerprint(Part, frozen=True, kw_only=True):
-    """Workload behaviour x hardware x kernel: what an outcome holds for."""
+class Fingerprint(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """Workload behaviour x hardware x kernel: what an outcome holds for.
+
+    And x company: what was learned with neighbours says nothing about being alone. Without company
+    nothing of it is written, so that such a fingerprint has the key that it always had.
+    """
 
     workload_class: str
     objective: str
     hardware: Hardware
     kernel: str
+    beside: tuple[Name, ...] = ()
+    """Workloads that ran at the same time, sorted."""
+    against: str = ""
+    """The policy that was the baseline; empty for the kernel's default."""
 
 
 # --- Observing ---------------------------------------------------------------------------------
@@ -229,15 +271,23 @@ class Cost(Part, frozen=True, kw_only=True):
     tokens: int = 0
     dollars: float = 0.0
 
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            wall_s=self.wall_s + other.wall_s,
+            cpu_s=self.cpu_s + other.cpu_s,
+            tokens=self.tokens + other.tokens,
+            dollars=self.dollars + other.dollars,
+        )
+
 
 class Profile(Part, frozen=True, kw_only=True):
     """How a workload behaves on a host: features in the units their names state."""
 
     host: Name
     workload: Name
-    features: dict[str, float]
-    workload_class: str
-    confidence: float
+    features: dict[Name, float]
+    workload_class: WorkloadClass
+    confidence: Annotated[float, Meta(ge=0.0, le=1.0)]
     summary: str
     """One paragraph in words."""
     baseline: dict[str, float] = field(default_factory=dict)
@@ -252,6 +302,8 @@ class ProfileCommand(Message, tag="profile", frozen=True, kw_only=True):
     optimization: str
     workload: Name
     seed: int = 1
+    beside: Neighbours = field(default_factory=list)
+    """Workloads that run at the same time."""
     expires_unix_ns: int = 0
     """Not to be begun after this moment; 0 means never expires."""
 
@@ -267,12 +319,14 @@ class Profiled(Message, tag="profiled", frozen=True, kw_only=True):
 
 
 class MeasureRequest(Message, tag="measure", frozen=True, kw_only=True):
-    """Run the workload once and measure it."""
+    """Run the workload once and measure it, with its neighbours if it has any."""
 
     workload: Name
     seed: int
     measurement: str
     """Id of this measurement: asking again with the same id gives the same answer."""
+    beside: Neighbours = field(default_factory=list)
+    """Workloads that run at the same time, each in a control group of its own."""
 
 
 class Measurement(Message, tag="measurement", frozen=True, kw_only=True):
@@ -280,7 +334,9 @@ class Measurement(Message, tag="measurement", frozen=True, kw_only=True):
 
     measurement: str
     metrics: dict[str, float] = field(default_factory=dict)
+    """The workload's own by their names, a neighbour's as `<workload>.<metric>`."""
     seconds: float = 0.0
+    """How long the workload itself ran, and what CPU time it used."""
     cpu_s: float = 0.0
     problem: Problem | None = None
 
@@ -343,6 +399,13 @@ class Consideration(Part, frozen=True, kw_only=True):
     reason: str
 
 
+class Declined(Part, frozen=True, kw_only=True):
+    """A mind that was asked first, and why it gave no plan that may be carried out."""
+
+    mind: Name
+    problem: Problem
+
+
 class PlanCommand(Message, tag="plan_command", frozen=True, kw_only=True):
     """Decide what to try: kept on the bus so that any planner instance can do it."""
 
@@ -366,7 +429,10 @@ class Plan(Message, tag="plan", frozen=True, kw_only=True):
     recalled: str = ""
     """The optimization whose outcome this plan starts from."""
     problem: Problem | None = None
+    declined: list[Declined] = field(default_factory=list)
+    """Other minds that were asked before this one."""
     cost: Cost = Cost()
+    """Of all minds that were asked."""
 
 
 # --- Building ----------------------------------------------------------------------------------
@@ -392,6 +458,8 @@ class Artifact(Part, frozen=True, kw_only=True):
     source_sha256: Sha256
     toolchain: str
     evidence: dict[str, float] = field(default_factory=dict)
+    headers_sha256: str = ""
+    """Of the frame and the headers that it was built with."""
 
 
 class Reason(Part, frozen=True, kw_only=True):
@@ -412,6 +480,8 @@ class Built(Message, tag="built", frozen=True, kw_only=True):
     reasons: list[Reason] = field(default_factory=list)
     problem: Problem | None = None
     cost: Cost = Cost()
+    unix_ns: int = 0
+    """When, by the gate's clock; 0 from a gate that did not say it yet."""
 
 
 # --- Trying ------------------------------------------------------------------------------------
@@ -431,7 +501,7 @@ class TrialSpec(Part, frozen=True, kw_only=True):
 
 
 class TrialCommand(Message, tag="trial", frozen=True, kw_only=True):
-    """Try a candidate against the kernel's default on this host, in paired rounds."""
+    """Try a candidate on this host, in paired rounds against a baseline."""
 
     optimization: str
     trial: str
@@ -445,10 +515,29 @@ class TrialCommand(Message, tag="trial", frozen=True, kw_only=True):
     washout_s: float = 0.5
     measure_timeout_s: float = 300.0
     """How long one measured run may take, set-up included."""
+    beside: Neighbours = field(default_factory=list)
+    """Workloads that run at the same time."""
+    against: str = ""
+    """The optimization whose kept candidate is the baseline; empty for the kernel's default."""
     fence: int = 0
     """A host that has seen a larger one does not begin: its owner has changed since."""
     expires_unix_ns: int = 0
     """Not to be begun after this moment; 0 means never expires."""
+    request_sha256: str = ""
+    """Of the request's own bytes: without one that an operator has sent the gate signs nothing."""
+
+
+class Loadable(Part, frozen=True, kw_only=True):
+    """What a candidate is: these bytes with these parameters."""
+
+    artifact: str
+    """Their sha256."""
+    parameters: dict[str, int]
+
+    @classmethod
+    def of(cls, command: TrialCommand | DeployCommand) -> Loadable:
+        """What a host is told to load."""
+        return cls(artifact=command.artifact.sha256, parameters=command.parameters)
 
 
 class Round(Message, tag="round", frozen=True, kw_only=True):
@@ -469,6 +558,8 @@ class Round(Message, tag="round", frozen=True, kw_only=True):
     """How long attaching took: the time between the default and the candidate."""
     seconds: float = 0.0
     spec: TrialSpec
+    tried: Loadable | None = None
+    """The candidate; None from hosts that did not tell it yet."""
 
 
 class ExitRecord(Part, frozen=True, kw_only=True):
@@ -510,6 +601,57 @@ class StopCommand(Message, tag="stop", frozen=True, kw_only=True):
     reason: str
 
 
+# --- Leave to load -----------------------------------------------------------------------------
+
+
+class Signed(Part, frozen=True, kw_only=True):
+    """Bytes and their Ed25519 signature: checked as they are, decoded afterwards."""
+
+    payload: bytes
+    signature: bytes
+    key: str
+    """Which key: 16 hexadecimal digits of its hash."""
+
+
+Purpose = Literal["trial", "deploy", "restore"]
+"""What is loaded for: pairs of a trial, a promotion, or that promotion once more."""
+
+
+class TokenRequest(Message, tag="token_request", frozen=True, kw_only=True):
+    """A host asks for a deployment token: what it is about to load, and what machine it is."""
+
+    host: Name
+    nonce: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    """Fresh and random: an answer to anything else is none."""
+    machine_id: str
+    boot_id: str
+    kernel: str
+    btf_sha256: str
+    """Of /sys/kernel/btf/vmlinux; empty where the kernel has none."""
+    optimization: str
+    request_sha256: str
+    """Of the bytes of the request that this is for."""
+    purpose: Purpose
+    policy: Name
+    parameters: dict[str, int]
+    artifact: Artifact
+    loads: Annotated[int, Meta(ge=1, le=1000)]
+    """How often it is to be loaded."""
+    max_duration_s: Annotated[float, Meta(gt=0.0, le=200_000.0)]
+    """For how long loads may follow the first."""
+    keys: list[str] = field(default_factory=list)
+    """Which of the gate's public keys the host knows."""
+
+
+class TokenReply(Message, tag="token_reply", frozen=True, kw_only=True):
+    """A signed token, or why there is none."""
+
+    token: Signed | None = None
+    problem: Problem | None = None
+    pending: bool = False
+    """What is missing may come: ask again."""
+
+
 # --- Judging -----------------------------------------------------------------------------------
 
 
@@ -540,6 +682,10 @@ class Judged(Message, tag="judged", frozen=True, kw_only=True):
     sequence_high: float
     """Confidence sequence of the mean log ratio, as ratios: valid at every look."""
     autocorrelation: float
+    measured_on: str = ""
+    """The host whose rounds these were."""
+    spec: TrialSpec | None = None
+    """What was judged by: rounds carry it, and a host might write another one into them."""
     guardrails: list[GuardrailFinding] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
@@ -551,6 +697,8 @@ class DeployCommand(Message, tag="deploy", frozen=True, kw_only=True):
     """Keep a promoted candidate on this host."""
 
     optimization: str
+    workloads: list[Name] = field(default_factory=list)
+    """For whom: the workload that it was promoted for, then those beside it."""
     policy: Name
     version: str
     parameters: dict[str, int]
@@ -563,6 +711,16 @@ class DeployCommand(Message, tag="deploy", frozen=True, kw_only=True):
     """A host that has seen a larger one does not begin: its owner has changed since."""
     expires_unix_ns: int = 0
     """Not to be begun after this moment; 0 means never expires."""
+    request_sha256: str = ""
+    """Of the request's own bytes: without one that an operator has sent the gate signs nothing."""
+
+
+class Replaced(Part, frozen=True, kw_only=True):
+    """What a host kept of another optimization until it got the next one."""
+
+    optimization: str
+    workloads: list[Name] = field(default_factory=list)
+    """For whom."""
 
 
 class Deployed(Message, tag="deployed", frozen=True, kw_only=True):
@@ -573,6 +731,7 @@ class Deployed(Message, tag="deployed", frozen=True, kw_only=True):
     problem: Problem | None = None
     exit_record: ExitRecord | None = None
     state: SchedulerState | None = None
+    replaced: Replaced | None = None
     gap_ns: int = 0
     traceparent: str = ""
     """Of the host's own span, so that others can link to it."""
@@ -596,6 +755,14 @@ class Confirmed(Message, tag="confirmed", frozen=True, kw_only=True):
     state: SchedulerState | None = None
     counters: dict[str, int] = field(default_factory=dict)
     """The frame's counters since the candidate was attached."""
+
+
+class SealCommand(Message, tag="seal", frozen=True, kw_only=True):
+    """The judge's word that this was promoted: no planner takes it back any more."""
+
+    optimization: str
+    tried: Loadable
+    """What was promoted; a host that keeps anything else for that optimization does not obey."""
 
 
 class Usage(Part, frozen=True, kw_only=True):
@@ -646,6 +813,10 @@ class RevertRequest(Message, tag="revert", frozen=True, kw_only=True):
     """Only if this optimization's candidate is what runs; empty means whatever of ours runs."""
 
 
+class ResetRequest(Message, tag="reset", frozen=True, kw_only=True):
+    """Close a host's breaker and end its quarantine: the cause is known."""
+
+
 class RevertCommand(Message, tag="revert_command", frozen=True, kw_only=True):
     """The same as work that must not be lost: part of an optimization's ending."""
 
@@ -690,6 +861,8 @@ class Outcome(Part, frozen=True, kw_only=True):
     unix_ns: int
     features: dict[str, float] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    host: str = ""
+    """Whose rounds these were."""
 
 
 class RememberCommand(Message, tag="remember", frozen=True, kw_only=True):
@@ -797,16 +970,20 @@ class Heartbeat(Message, tag="heartbeat", frozen=True, kw_only=True):
     instance: str
     host: str = ""
     unix_ns: int = 0
+    gone: list[str] = field(default_factory=list)
+    """What it needs of the bus and does not find: it lives, and is not well."""
 
 
 class RollCall(Message, tag="roll_call", frozen=True, kw_only=True):
     """Everybody is asked for a heartbeat within `within_s`, at a moment of their own choice."""
 
     within_s: Annotated[float, Meta(ge=0.0, le=60.0)] = 1.0
+    look: bool = False
+    """And to look then whether all is there that he needs: something of the bus was lost."""
 
 
 class DeadLetter(Message, tag="dead_letter", frozen=True, kw_only=True):
-    """A message that nobody could handle, as it came."""
+    """A message that nobody could handle, as it came, but for what is too long to be kept."""
 
     stream: str
     subject: str
@@ -814,6 +991,8 @@ class DeadLetter(Message, tag="dead_letter", frozen=True, kw_only=True):
     deliveries: int
     reason: str
     data: bytes
+    size_bytes: int = 0
+    """Of the whole message; `data` may be its beginning."""
     headers: dict[str, str] = field(default_factory=dict)
     unix_ns: int = 0
 
@@ -847,6 +1026,8 @@ def decode(data: bytes, kind: type[M]) -> M:
             got=str(error),
             advice="Correct the message and send it again.",
         ) from error
+    if isinstance(message, OptimizeRequest):
+        _check_said_once(data)
     if message.v != 1:
         raise MessageError(
             f"unknown version of {kind.__name__}",
@@ -855,3 +1036,22 @@ def decode(data: bytes, kind: type[M]) -> M:
             advice="Upgrade the older of the two sides.",
         )
     return message
+
+
+def _check_said_once(data: bytes) -> None:
+    """Raise MessageError for a field that is there twice: readers differ in which one counts."""
+
+    def check(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            fields = [name for name, _ in pairs]
+            twice = next(name for name in fields if fields.count(name) > 1)
+            raise MessageError(
+                "a field is there twice",
+                expected="each field once",
+                got=repr(twice)[:80],
+                advice="Remove one of the two.",
+            )
+        return found
+
+    json.loads(data, object_pairs_hook=check)

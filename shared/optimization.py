@@ -20,6 +20,7 @@ from shared.messages import (
     Guardrail,
     Inventory,
     Judged,
+    Neighbour,
     Objective,
     OptimizeRequest,
     Plan,
@@ -65,6 +66,23 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     ended: TrialEnded | None = None
 
 
+class Incumbent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a canary keeps of an earlier optimization, made for other workloads than this one's."""
+
+    optimization: str
+    workloads: list[str]
+    """Others that it was promoted for or beside."""
+    candidate: Candidate
+    gained: str
+    """What its own trial had found, in words."""
+
+    @property
+    def policy(self) -> str:
+        """Policy, version and parameters: what a ratio measured against it is relative to."""
+        values = (f"{name}={value}" for name, value in sorted(self.candidate.parameters.items()))
+        return " ".join((self.candidate.policy, self.candidate.version, *values))
+
+
 class CohortRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a rollout: hosts that get the candidate together. The first is the canary."""
 
@@ -86,7 +104,7 @@ class Optimization(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str
     created_unix_ns: int
     expires_unix_ns: int
-    """The budget's end in wall time."""
+    """The budget's end."""
     phase: Phase
     deadline_unix_ns: int
     """When waiting in this phase is given up."""
@@ -99,9 +117,17 @@ class Optimization(msgspec.Struct, frozen=True, kw_only=True):
     """About how long one measured run takes."""
     timeout_s: float
     """How long one may take at the most, set-up included."""
+    beside: list[Neighbour] = field(default_factory=list)
+    """Who runs beside the workload; their objectives and guardrails are among the guardrails."""
+    incumbent: Incumbent | None = None
+    """What the canary keeps for other workloads, as it was when this one began."""
+    guarded: bool = False
+    """Whether those are neighbours here: then what is kept is the baseline of the trials."""
     profile: Profile | None = None
     fingerprint: Fingerprint | None = None
     plan: Plan | None = None
+    plans_asked: int = 0
+    """How often a mind has been asked for it."""
     builds: dict[str, Built] = field(default_factory=dict)
     """By policy."""
     trials: list[TrialRecord] = field(default_factory=list)
@@ -118,8 +144,12 @@ class Optimization(msgspec.Struct, frozen=True, kw_only=True):
     """By host and mark; only where there is a control to compare with."""
     harm: str = ""
     """What the winner did to a host during its rollout, if it did."""
+    request_sha256: str = ""
+    """Of the request's bytes as they came: by them the gate finds it among those it has seen."""
     fence: int = 0
-    """The token under which its hosts are its own; rides with every command that loads."""
+    """The fencing token under which its hosts are its own; rides with every command that loads."""
+    evidence: str = ""
+    """When the stream was made in which its evidence is; another one has none of it."""
     waits: str = ""
     """What it waits for while it is queued."""
     holds: list[str] = field(default_factory=list)
@@ -134,12 +164,22 @@ class Optimization(msgspec.Struct, frozen=True, kw_only=True):
     outbox: list[Outgoing] = field(default_factory=list)
     sent: int = 0
     """How many messages were ever put into the outbox: makes their ids unique."""
+    secret: str = ""
+    """Makes those ids such that nobody else can have one dropped by using it before."""
     ended_unix_ns: int = 0
+    at_unix_ns: int = 0
+    """When this was written, by the wall clock of the planner that did. So are all other moments
+    that something waits for: `services/planner/timelines.py`."""
 
     @property
     def trace_id(self) -> str:
         """The trace that this life is, 32 hex digits."""
         return self.traceparent.split("-")[1]
+
+    @property
+    def against(self) -> Incumbent | None:
+        """What its trials compare with, if that is not the kernel's default."""
+        return self.incumbent if self.guarded else None
 
     @property
     def rounds_used(self) -> int:

@@ -7,6 +7,7 @@ parameters, the command line the list); only the executor's gate compiles the ho
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ from shared.messages import Name
 
 MANIFEST: Final = "policy.toml"
 HOOKS: Final = "hooks.bpf.c"
+README: Final = "README.md"
 DEFAULT_CATALOGUE: Final = Path(__file__).resolve().parent.parent / "bpf" / "policies"
 """The catalogue that comes with the project."""
 
@@ -55,6 +57,24 @@ FRAME: Final[Mapping[str, Tunable]] = {
     "frame_preempt_gap_ns": Tunable(50_000, 10_000_000, 100_000),
 }
 """The frame's settings (bpf/frame/frame.bpf.c): a manifest may set them once, nobody tunes them."""
+
+
+def wait_bound_ns(frame: Mapping[str, int], queued: int) -> int:
+    """Longest wait of a runnable task under these settings of the frame, whatever hooks answer.
+
+    2 window + group window + slice_max + turn, where turn = cycle (1 + ln(n slice_max / cycle))
+    but not below n slice_min; derived in docs/frame.md. `queued` is n, the tasks that wait where
+    it does.
+    """
+    cycle = frame["frame_cycle_ns"]
+    crowding = queued * frame["frame_slice_max_ns"] / cycle
+    turn = cycle * (1 + math.log(max(1.0, crowding)))
+    return int(
+        2 * frame["frame_window_ns"]
+        + frame["frame_group_window_ns"]
+        + frame["frame_slice_max_ns"]
+        + max(turn, queued * frame["frame_slice_min_ns"])
+    )
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +131,23 @@ class Manifest(_Part, frozen=True, kw_only=True):
                 )
         return self.defaults | dict(parameters)
 
+    def check_whole(self, parameters: Mapping[str, int]) -> None:
+        """Raise InputError unless these are all parameters, each within its bounds."""
+        if self.complete(parameters) != parameters:
+            raise InputError(
+                f"policy {self.name}: not all of its parameters are given",
+                expected=", ".join(self.defaults),
+                got=", ".join(parameters) or "none",
+            )
+
+    def is_whole(self, parameters: Mapping[str, int]) -> bool:
+        """Whether these are all parameters, each within its bounds."""
+        try:
+            self.check_whole(parameters)
+        except InputError:
+            return False
+        return True
+
     @property
     def frame_settings(self) -> dict[str, int]:
         """All of the frame's settings under this policy."""
@@ -118,20 +155,8 @@ class Manifest(_Part, frozen=True, kw_only=True):
 
     @property
     def wait_bound_ns(self) -> int:
-        """Longest wait of a runnable task for 1000 tasks per queue, whatever the hooks answer.
-
-        2 window + group window + turn, where turn = cycle (1 + ln(n slice_max / cycle)) but not
-        below n slice_min; derived in docs/frame.md.
-        """
-        frame = self.frame_settings
-        cycle, queued = frame["frame_cycle_ns"], 1000
-        crowding = queued * frame["frame_slice_max_ns"] / cycle
-        turn = cycle * (1 + math.log(max(1.0, crowding)))
-        return int(
-            2 * frame["frame_window_ns"]
-            + frame["frame_group_window_ns"]
-            + max(turn, queued * frame["frame_slice_min_ns"])
-        )
+        """Longest wait of a runnable task for 1000 tasks per queue, whatever the hooks answer."""
+        return wait_bound_ns(self.frame_settings, queued=1000)
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +170,21 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """Its name: its directory's."""
         return self.manifest.name
+
+    @property
+    def source_sha256(self) -> str:
+        """Of its hooks, as an artifact names the source it was made of."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+    def readme(self) -> str:
+        """Its README, or nothing where there is none. Raises ManifestError."""
+        path = self.directory / README
+        try:
+            return path.read_text(encoding="utf-8") if path.is_file() else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise ManifestError(
+                f"{path} cannot be read", expected="UTF-8 text", got=str(error)
+            ) from error
 
 
 class Catalogue(Mapping[str, Policy]):

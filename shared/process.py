@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 
-_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
-_LIBC = ctypes.CDLL(None, use_errno=True)
+def tied(*command: str) -> list[str]:
+    """The command, such that the kernel ends it (SIGTERM) when its parent's thread ends.
 
-
-def die_with_parent() -> None:
-    """For `preexec_fn`: the kernel kills this child when its parent's thread ends.
-
-    In a session of its own, so that a terminal's Ctrl-C reaches only the parent, which then
-    stops its children in order.
+    Start it with `start_new_session=True`, so that a terminal's Ctrl-C reaches only the parent,
+    which then stops its children in order. It is util-linux's setpriv that becomes the command:
+    Python code between fork and exec (`preexec_fn`) can hang where there are threads.
     """
-    os.setsid()
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    return ["setpriv", "--pdeathsig", "TERM", "--", *command]

@@ -1,4 +1,4 @@
-"""The schedule of a trial's pairs: who goes first, and with which seed.
+"""The schedule of a trial's pairs: who goes first, and with which seeds.
 
 A pure function of the trial, so that an executor which comes back in mid-trial goes on with
 the same schedule, and anybody can check afterwards that the order was not chosen.
@@ -35,6 +35,15 @@ def order(seed: int, trial: str, index: int) -> Order:
 def workload_seed(seed: int, trial: str, index: int) -> int:
     """The seed that both sides of pair `index` give to their workload: 0 to 2^31 - 1."""
     return _draw(f"load/{seed}/{trial}/{_checked(index)}") & 0x7FFF_FFFF
+
+
+def repeated_seed(seed: int, workload: str, run: int) -> int:
+    """The seed of one of several workloads that run at once, and again: 0 to 2^31 - 1.
+
+    `run` 0 is the first one. Who is asked for keeps the given seed there; its neighbours have
+    seeds of their own, so that no two loads fall in step.
+    """
+    return _draw(f"repeated/{seed}/{workload}/{_checked(run)}") & 0x7FFF_FFFF
 
 
 def _checked(index: int) -> int:

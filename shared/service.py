@@ -21,6 +21,7 @@ from shared.errors import CoxswainError, MessageError
 from shared.messages import Heartbeat, RollCall, decode
 from shared.metrics import Metrics, declared, serving
 from shared.settings import Settings
+from shared.tasks import end
 from shared.telemetry import configure_logging, start_telemetry
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from shared.subjects import Service
     from shared.telemetry import Telemetry
 
-HEARTBEAT_S = 10.0
+HEARTBEAT_S = 30.0
 """Few, for every planner hears every host's. Who cannot wait for them calls the roll."""
+ALIVE_S = 10.0
+"""How often health checks are shown that all is well."""
 CALL_S = 1.0
 """Within which a roll call is answered: a thousand hosts must not answer in one moment."""
 END_S = 15.0
@@ -90,17 +93,17 @@ async def _work(
                 tasks = [
                     asyncio.create_task(stop.wait()),
                     asyncio.create_task(bus.failed()),
-                    asyncio.create_task(beat(bus, service, instance, host, settings.touch_alive)),
+                    asyncio.create_task(beat(bus, service, instance, host)),
                 ]
+                if settings.alive:
+                    tasks.append(asyncio.create_task(_show_alive(bus, settings)))
                 if settings.metrics:
                     tasks.append(asyncio.create_task(sample(bus)))
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 log.info("service.stopping", instance=instance)
                 # With the bus gone an orderly end may hang; a scheduler goes with the process.
                 loop.call_later(END_S, os._exit, 1)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await end(tasks)
                 await bus.rest()
             for task in done:
                 if not task.cancelled():
@@ -109,40 +112,60 @@ async def _work(
         await bus.close()
 
 
-async def beat(
-    bus: Bus,
-    service: Service,
-    instance: str,
-    host: str,
-    said: Callable[[], None] = lambda: None,
-) -> None:
-    """Say that a service instance is alive, regularly and when the roll is called, for ever.
+async def _show_alive(bus: Bus, settings: Settings) -> None:
+    """Touch the file of a container's health check while the bus is there, for ever.
 
-    `said` is called each time that the bus was there to hear it.
+    With all of it that this service stands on.
     """
+    while True:
+        if bus.nc.is_connected and not bus.footing.lost:
+            settings.touch_alive()
+        await asyncio.sleep(ALIVE_S)
+
+
+async def beat(bus: Bus, service: Service, instance: str, host: str) -> None:
+    """Say that a service instance is alive, regularly and when the roll is called, for ever."""
     subject = bus.subjects.heartbeat(service, instance)
     calls: asyncio.Queue[RollCall] = asyncio.Queue(1)
 
+    def answer(call: RollCall) -> None:
+        with contextlib.suppress(asyncio.QueueFull):
+            calls.put_nowait(call)
+
     async def hear(message: Msg) -> None:
-        with contextlib.suppress(MessageError, asyncio.QueueFull):
-            calls.put_nowait(decode(message.data, RollCall))
+        with contextlib.suppress(MessageError):
+            call = decode(message.data, RollCall)
+            answer(call)
+            if call.look:
+                bus.footing.suspect()
+
+    def changed() -> None:
+        answer(RollCall(within_s=0.0))
 
     await bus.nc.subscribe(bus.subjects.roll_call, cb=hear)
-    while True:
-        await bus.tell(
-            subject,
-            Heartbeat(service=service, instance=instance, host=host, unix_ns=time.time_ns()),
-        )
-        if bus.nc.is_connected:
-            said()
-        try:
-            async with asyncio.timeout(HEARTBEAT_S):
-                call = await calls.get()
-        except TimeoutError:
-            continue
-        await asyncio.sleep(random.uniform(0, call.within_s))  # noqa: S311 - no secret
+    bus.footing.on_change(changed)
+    try:
+        while True:
+            await bus.tell(
+                subject,
+                Heartbeat(
+                    service=service,
+                    instance=instance,
+                    host=host,
+                    unix_ns=time.time_ns(),
+                    gone=[str(thing) for thing in bus.footing.lost],
+                ),
+            )
+            try:
+                async with asyncio.timeout(HEARTBEAT_S):
+                    call = await calls.get()
+            except TimeoutError:
+                continue
+            await asyncio.sleep(random.uniform(0, call.within_s))  # noqa: S311 - no secret
+    finally:
+        bus.footing.on_change(changed, no_more=True)
 
 
-async def call_roll(bus: Bus) -> None:
-    """Ask everybody for a sign of life within CALL_S."""
-    await bus.tell(bus.subjects.roll_call, RollCall(within_s=CALL_S))
+async def call_roll(bus: Bus, *, look: bool = False) -> None:
+    """Ask everybody for a sign of life within CALL_S; and to `look` if something was lost."""
+    await bus.tell(bus.subjects.roll_call, RollCall(within_s=CALL_S, look=look))

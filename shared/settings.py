@@ -2,14 +2,18 @@
 
 COX_NATS_URL     where the bus is (nats://127.0.0.1:4222); servers of a cluster with commas between
 COX_NATS_KEY     file with our key to it; more in shared/bus/credentials.py
+COX_SIGNING_SEEDS  what the gate signs deployment tokens with
+COX_TRUSTED_KEYS   the public keys by which a host knows them (both: shared/signing.py)
 COX_NAMESPACE    first token of every subject (cox)
 COX_HOST         name of the host that this service sees or steers
 COX_LABELS       what is said of that host: rack=a1,role=web
 COX_MAX_CANARIES how many canaries may be live in the whole fleet (8); the planners' setting
+COX_SANDBOX      on: the gate besieges what it builds in a microVM before it signs (off)
 COX_STATE_DIR    where this service keeps what must survive it
 COX_METRICS      host:port of this process's Prometheus endpoint (none)
 COX_ALIVE        a file to touch while all is well, for a container's health check
 COX_LOG          console or json (console on a terminal)
+COX_MIND, COX_MODEL…  which minds the planner asks (services/planner/minds/chosen.py)
 OTEL_EXPORTER_OTLP_ENDPOINT   where the relay hands spans on to
 """
 
@@ -26,7 +30,8 @@ import platformdirs
 
 from shared.bus.credentials import Credentials
 from shared.errors import InputError
-from shared.subjects import Subjects, token
+from shared.signing import KEYS, SEEDS
+from shared.subjects import Subjects, host_token, token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,10 +48,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     nats_url: str = "nats://127.0.0.1:4222"
     credentials: Credentials = Credentials()
+    signing_seeds: Path = Path(SEEDS)
+    trusted_keys: Path = Path(KEYS)
     subjects: Subjects = Subjects()
     host: str = ""
     labels: dict[str, str] = {}
     max_canaries: int = 8
+    sandbox: bool = False
     state_dir: Path = Path()
     alive: Path | None = None
     log_json: bool = False
@@ -64,10 +72,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             nats_url=environment.get("COX_NATS_URL", "nats://127.0.0.1:4222"),
             credentials=Credentials.from_environment(environment),
+            signing_seeds=_credential(environment, "COX_SIGNING_SEEDS", SEEDS),
+            trusted_keys=_credential(environment, "COX_TRUSTED_KEYS", KEYS),
             subjects=Subjects(environment.get("COX_NAMESPACE", "cox")),
-            host=token(host, "host name"),
+            host=host_token(host),
             labels=_labels(environment.get("COX_LABELS", "")),
             max_canaries=_count(environment.get("COX_MAX_CANARIES", "8")),
+            sandbox=_switch(environment, "COX_SANDBOX"),
             state_dir=Path(state_dir) if state_dir else state_home(),
             alive=Path(alive) if (alive := environment.get("COX_ALIVE", "")) else None,
             log_json=log == "json",
@@ -79,6 +90,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Tell a health check that all is well now."""
         if self.alive is not None:
             self.alive.touch()
+
+
+def _credential(environment: Mapping[str, str], variable: str, name: str) -> Path:
+    """A file that is named by a variable, or stands in the credentials directory."""
+    given = environment.get(variable, "")
+    return Path(given) if given else Path(environment.get("CREDENTIALS_DIRECTORY", "")) / name
+
+
+def _switch(environment: Mapping[str, str], variable: str) -> bool:
+    """On or off, which is the default. Raises InputError."""
+    text = environment.get(variable, "") or "off"
+    if text not in {"on", "off"}:
+        raise InputError(f"{variable} is not valid", expected="on or off", got=repr(text)[:40])
+    return text == "on"
 
 
 def _count(text: str) -> int:

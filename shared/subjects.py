@@ -1,10 +1,11 @@
 """Every subject, stream, consumer and bucket name, built in one place.
 
-    cox.req.optimize                            a client's request
+    cox.req.optimize                            a client's request (stream REQUESTS)
+    cox.req.allow                               an operator's leave to load, without a planner
     cox.cmd.<service>.<verb>                    work that must not be lost (stream COMMANDS)
     cox.cmd.<service>.<verb>.<shard>.<host>     the same for a host (stream COMMANDS-<shard>)
     cox.svc.<service>.<endpoint>[.<host>]       short questions (request/reply)
-    cox.evt.<service>.<fact>.<optimization>     what happened (stream EVENTS)
+    cox.evt.<service>.<fact>.<optimization>.<host>  what happened (stream EVENTS); `_` for no host
     cox.span.<service>.<trace id>               finished spans (stream SPANS)
     cox.dead.<stream>                           what nobody could handle (stream DEAD)
     cox.hb.<service>.<instance>                 heartbeats
@@ -21,16 +22,19 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from shared.errors import InputError
 
 Service = Literal["observer", "planner", "executor", "learner", "relay", "cli"]
 
-StreamName = Literal["COMMANDS", "EVENTS", "SPANS", "DEAD"]
+StreamName = Literal["COMMANDS", "REQUESTS", "EVENTS", "SPANS", "DEAD"]
 
-SHARDS = 64
-"""For ten thousand hosts some 150 in each. Another number would strand the queues of the old."""
+SHARDS = 256
+"""For ten thousand hosts some 40 in each. Another number would strand the queues of the old."""
+
+NO_HOST = "_"
+"""Where an event's subject names its host, and it is none's. No host may be called this."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -45,6 +49,36 @@ def token(value: str, what: str) -> str:
             advice=f"Choose another name for the {what}.",
         )
     return value
+
+
+def host_token(host: str) -> str:
+    """A host's name as a subject token, checked. Raises InputError."""
+    if host == NO_HOST:
+        raise InputError(
+            "a host cannot be called that",
+            expected="a name with a letter or a digit",
+            got=repr(host),
+            advice="Choose another name for the host.",
+        )
+    return token(host, "host name")
+
+
+class Told(NamedTuple):
+    """What an event's subject says of it."""
+
+    service: str
+    fact: str
+    optimization: str
+    host: str
+    """NO_HOST for what a service says for all."""
+
+    @classmethod
+    def on(cls, subject: str) -> Told:
+        """Of an event's subject. Raises ValueError for any other."""
+        _, kind, *parts = subject.split(".")
+        if kind != "evt" or len(parts) != len(cls._fields):
+            raise ValueError(subject)
+        return cls(*parts)
 
 
 def shard(host: str) -> str:
@@ -68,6 +102,11 @@ class Subjects:
         """Where anybody asks for an optimization."""
         return f"{self.namespace}.req.optimize"
 
+    @property
+    def allow(self) -> str:
+        """Where an operator says what may be loaded by commands of his own, as benches do."""
+        return f"{self.namespace}.req.allow"
+
     def command(self, service: Service, verb: str, host: str | None = None) -> str:
         """Work that must not be lost."""
         if host is None:
@@ -76,20 +115,27 @@ class Subjects:
 
     def commands(self, service: Service, verb: str = "*", host: str | None = None) -> str:
         """A filter over commands to one host or to all; the verb may be the wildcard."""
-        where = "*.*" if host is None else f"{shard(host)}.{token(host, 'host')}"
+        where = "*.*" if host is None else f"{shard(host)}.{host_token(host)}"
         return f"{self.namespace}.cmd.{service}.{verb}.{where}"
 
     def endpoint(self, service: Service, name: str, host: str | None = None) -> str:
         """A short question to one service, or to the one on a host."""
         return self._join("svc", service, name, host)
 
-    def event(self, service: Service, fact: str, optimization: str) -> str:
-        """What happened in an optimization's life."""
-        return self._join("evt", service, fact, optimization)
+    def endpoints(self, service: Service, name: str) -> str:
+        """A filter over a short question to a service on any host: its last token says which."""
+        return f"{self.endpoint(service, name)}.*"
 
-    def events(self, service: str = "*", fact: str = "*", optimization: str = "*") -> str:
-        """A filter over events; every part may be the wildcard."""
-        return f"{self.namespace}.evt.{service}.{fact}.{optimization}"
+    def event(self, service: Service, fact: str, optimization: str, host: str | None = None) -> str:
+        """What happened in an optimization's life, as its host says, or a service for all."""
+        where = NO_HOST if host is None else host_token(host)
+        return self._join("evt", service, fact, optimization, where)
+
+    def events(
+        self, service: str = "*", fact: str = "*", optimization: str = "*", host: str = "*"
+    ) -> str:
+        """A filter over events; every part may be the wildcard, and the host NO_HOST."""
+        return f"{self.namespace}.evt.{service}.{fact}.{optimization}.{host}"
 
     def span(self, service: Service, trace_id: str) -> str:
         """Where finished spans of one trace go."""
@@ -107,9 +153,9 @@ class Subjects:
         """One service instance's sign of life."""
         return self._join("hb", service, instance)
 
-    def heartbeats(self) -> str:
-        """A filter over all signs of life."""
-        return f"{self.namespace}.hb.>"
+    def heartbeats(self, service: str = "*") -> str:
+        """A filter over all signs of life, or over those of one service."""
+        return f"{self.namespace}.hb.{service}.*"
 
     @property
     def roll_call(self) -> str:
@@ -129,6 +175,8 @@ class Subjects:
             case "COMMANDS":
                 tail = "*.*" if host is None else f"*.*.{shard(host)}.*"
                 return f"{self.namespace}.cmd.{tail}"
+            case "REQUESTS":
+                return f"{self.namespace}.req.*"
             case "EVENTS":
                 return f"{self.namespace}.evt.>"
             case "SPANS":
@@ -151,7 +199,7 @@ class Subjects:
         """A durable consumer's name: one for a role, or one for a role on a host."""
         parts = [service, token(role, "role")]
         if host is not None:
-            parts.append(token(host, "host"))
+            parts.append(host_token(host))
         return "-".join(parts)
 
     def _join(self, kind: str, *parts: str | None) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, field
+from msgspec.structs import replace
 
 from shared.classes import WorkloadClass
 from shared.errors import InputError, ManifestError
@@ -77,6 +78,8 @@ class Manifest(_Part, frozen=True, kw_only=True, rename={"workload_class": "clas
     """About how long one round takes on a lab host."""
     timeout_s: Seconds
     """When a round is given up."""
+    neighbour_margin: Annotated[float, Meta(ge=0.0)] = 0.05
+    """How much worse the objective may get while another workload is optimized beside it."""
     setup: list[Argv] = field(default_factory=list)
     """Run once per host, one after the other, in the workload's private work directory."""
     setup_timeout_s: Seconds = 300.0
@@ -112,6 +115,20 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def guardrails(self) -> list[Guardrail]:
         """What must not get worse."""
         return self.manifest.guardrail
+
+    @property
+    def as_neighbour(self) -> list[Guardrail]:
+        """What another workload, optimized beside this one, must not make worse."""
+        objective = Guardrail(
+            metric=self.objective.metric,
+            direction=self.objective.direction,
+            margin=self.manifest.neighbour_margin,
+            unit=self.objective.unit,
+        )
+        return [
+            replace(each, metric=neighbours_metric(self.name, each.metric))
+            for each in (objective, *self.guardrails)
+        ]
 
     @cached_property
     def units(self) -> dict[str, str]:
@@ -200,6 +217,11 @@ def load_workload(path: Path) -> Workload:
         source=path.parent,
         common=path.parent.parent / COMMON,
     )
+
+
+def neighbours_metric(workload: str, metric: str) -> str:
+    """What a neighbour's metric is called: no workload and no metric has a dot in its own name."""
+    return f"{workload}.{metric}"
 
 
 def expand(argv: list[str], values: Mapping[str, str]) -> list[str]:

@@ -11,21 +11,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
+from pathlib import Path
 
 import msgspec
 import psutil
 import structlog
 from msgspec.structs import replace
 
+from bench.hosts.ledger import Ledger
 from bench.hosts.machine import Machine
 from services.executor.host.service import host_role
 from services.observer.service import observer
 from shared.bus import Bus, connect
 from shared.service import beat
 from shared.settings import Settings
+from shared.tasks import end
 from shared.telemetry import configure_logging, start_telemetry
 from shared.workloads import Catalogue
 
@@ -52,8 +56,12 @@ def kind_name(number: int, kind_size: int) -> str:
 class Agents:
     """Hosts of this process, and what they share."""
 
-    def __init__(self, settings: Settings, *, shared_bus: Bus | None) -> None:
+    def __init__(
+        self, settings: Settings, *, shared_bus: Bus | None, ledgers: Path | None = None
+    ) -> None:
+        """With `ledgers` each host's kernel keeps its history in that folder."""
         self._settings = settings
+        self._ledgers = ledgers
         self._shared_bus = shared_bus
         self._catalogue = Catalogue.load()
         self._starting = asyncio.Semaphore(STARTING_AT_ONCE)
@@ -66,7 +74,8 @@ class Agents:
 
     async def _start(self, host: str, kind: str) -> None:
         settings = replace(self._settings, host=host, state_dir=self._settings.state_dir / host)
-        machine = Machine(host, kind, self._catalogue)
+        ledger = Ledger(self._ledgers, host) if self._ledgers is not None else None
+        machine = Machine(host, kind, self._catalogue, ledger)
         async with self._starting:
             for service in ("observer", "executor"):
                 bus = await self._bus(host)
@@ -79,8 +88,12 @@ class Agents:
                         instance=host,
                     )
                 )
-                body = observer if service == "observer" else host_role
-                await self._stack.enter_async_context(body(settings, bus, telemetry, machine))
+                role = (
+                    observer(settings, bus, telemetry, machine)
+                    if service == "observer"
+                    else host_role(settings, bus, telemetry, machine, machine.here())
+                )
+                await self._stack.enter_async_context(role)
                 # Before the service's own context ends, it takes no more work.
                 self._stack.push_async_callback(bus.rest)
                 self._beats.append(asyncio.create_task(beat(bus, service, host, host)))
@@ -94,9 +107,7 @@ class Agents:
 
     async def stop(self) -> None:
         """Take all of them down."""
-        for task in self._beats:
-            task.cancel()
-        await asyncio.gather(*self._beats, return_exceptions=True)
+        await end(self._beats)
         await self._stack.aclose()
 
 
@@ -114,8 +125,11 @@ async def run(arguments: argparse.Namespace) -> None:
     if arguments.connections == "shared":
         shared_bus = await connect(settings.nats_url, settings.subjects, "agents")
     base_bytes = psutil.Process().memory_info().rss
-    agents = Agents(settings, shared_bus=shared_bus)
+    agents = Agents(settings, shared_bus=shared_bus, ledgers=arguments.ledgers)
     await agents.start(hosts)
+    # No host has ten thousand hosts' objects to walk through at each collection.
+    gc.collect()
+    gc.freeze()
     ready = Ready(base_bytes=base_bytes, full_bytes=psutil.Process().memory_info().rss)
     sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
     sys.stdout.flush()
@@ -131,6 +145,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, required=True, help="how many hosts")
     parser.add_argument("--kind-size", type=int, default=10, help="hosts of one fingerprint")
     parser.add_argument("--connections", choices=("own", "shared"), default="own")
+    parser.add_argument("--ledgers", type=Path, help="where kernels keep their histories (nowhere)")
     asyncio.run(run(parser.parse_args()))
 
 

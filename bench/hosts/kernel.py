@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Mapping
 
+from bench.hosts.ledger import Ledger, NoLedger
 from services.executor.host.exits import ExitKind, ExitRecord, diagnose
+from services.executor.host.permit import Permit
 from services.executor.host.scheduler import Attached, Departure, HostState
 from services.executor.host.sysfs import KernelScheduler
 
@@ -14,7 +16,8 @@ from services.executor.host.sysfs import KernelScheduler
 class SimulatedKernel:
     """What the executor asks of a machine: see services.executor.host.scheduler.Scheduler."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger | None = None) -> None:
+        self._ledger = ledger or NoLedger()
         self._attached: Attached | None = None
         self._last: Departure | None = None
         self._left: asyncio.Queue[Departure] = asyncio.Queue()
@@ -24,18 +27,22 @@ class SimulatedKernel:
     async def apply(
         self,
         artifact: bytes,
+        permit: Permit,
         *,
         name: str,
         timeout_ms: int,
         params: Mapping[str, int],
         frame: Mapping[str, int],
     ) -> Attached:
-        """Put a policy in charge, at once."""
+        """Put a policy in charge, at once, as far as the permit allows."""
+        digest = hashlib.sha256(artifact).hexdigest()
+        permit.use(digest, params)
         await self.revert(f"replaced by {name}")
+        self._ledger.load(name, digest, permit.token)
         self.loads.append(name)
         self._attached = Attached(
             name=name,
-            artifact_sha256=hashlib.sha256(artifact).hexdigest(),
+            artifact_sha256=digest,
             params=dict(params),
             frame=dict(frame),
             timeout_ms=timeout_ms,
@@ -84,6 +91,7 @@ class SimulatedKernel:
         attached, self._attached = self._attached, None
         if attached is None:
             return None
+        self._ledger.detach(attached.name, why)
         self._last = Departure(
             attached=attached,
             requested=requested,

@@ -12,10 +12,16 @@ import hashlib
 import math
 import random
 import time
+from typing import TYPE_CHECKING
 
 from bench.hosts.kernel import SimulatedKernel
+from bench.hosts.ledger import Ledger
+from services.executor.host.machine import Here
 from shared.messages import Cost, Inventory, Measurement, Profile, Vitals
-from shared.workloads import Catalogue
+from shared.workloads import Catalogue, neighbours_metric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 GAIN = math.log(2.0)
 """A policy halves an objective that should be low: a trial is clear after the fewest pairs."""
@@ -25,11 +31,24 @@ NOISE = 0.02
 class Machine(SimulatedKernel):
     """One host's kernel and workloads. `kind` is what its hardware is called."""
 
-    def __init__(self, host: str, kind: str, catalogue: Catalogue) -> None:
-        super().__init__()
+    def __init__(
+        self, host: str, kind: str, catalogue: Catalogue, ledger: Ledger | None = None
+    ) -> None:
+        super().__init__(ledger)
         self._host = host
         self._kind = kind
         self._catalogue = catalogue
+
+    def here(self) -> Here:
+        """The same, as its executor sees it."""
+        known = self.inventory()
+        return Here(
+            host=known.host,
+            machine_id=known.machine_id,
+            boot_id=known.boot_id,
+            kernel=known.kernel,
+            btf_sha256="",
+        )
 
     # What the observer asks: see services.observer.service.Eyes ---------------------------------
 
@@ -57,13 +76,16 @@ class Machine(SimulatedKernel):
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         return Vitals(boot_id="simulated", at_ns=now_ns, run_ns=16 * now_ns, wait_ns=now_ns)
 
-    async def measure(self, workload: str, seed: int, measurement: str) -> Measurement:
+    async def measure(
+        self, workload: str, seed: int, measurement: str, beside: Sequence[str] = ()
+    ) -> Measurement:
         """The metrics of one run, at once."""
-        return Measurement(
-            measurement=measurement, metrics=self._metrics(workload, seed), seconds=0.0
-        )
+        metrics = self._metrics(workload, seed, beside)
+        return Measurement(measurement=measurement, metrics=metrics, seconds=0.0)
 
-    async def profile(self, workload: str, seed: int, here: Inventory) -> Profile:
+    async def profile(
+        self, workload: str, seed: int, here: Inventory, beside: Sequence[str] = ()
+    ) -> Profile:
         """A profile that fits the class in the workload's manifest."""
         manifest = self._catalogue[workload].manifest
         return Profile(
@@ -75,11 +97,18 @@ class Machine(SimulatedKernel):
             confidence=0.9,
             summary=f"{workload} was not run: this host is made up, and so is its profile. "
             "It behaves as its manifest says, which is all that a planner needs to plan for it.",
-            baseline=self._metrics(workload, seed),
+            baseline=self._metrics(workload, seed, beside),
             cost=Cost(),
         )
 
-    def _metrics(self, workload: str, seed: int) -> dict[str, float]:
+    def _metrics(self, workload: str, seed: int, beside: Sequence[str]) -> dict[str, float]:
+        return self._own_metrics(workload, seed) | {
+            neighbours_metric(name, metric): value
+            for name in beside
+            for metric, value in self._own_metrics(name, seed).items()
+        }
+
+    def _own_metrics(self, workload: str, seed: int) -> dict[str, float]:
         chosen = self._catalogue[workload]
         luck = random.Random(f"{self._host} {seed} {self._attached is None}")  # noqa: S311
         names = [measured.metric for measured in chosen.manifest.measured]

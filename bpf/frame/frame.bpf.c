@@ -81,7 +81,7 @@ void cox_op_enqueue(u64 *ctx)
 	struct cox_cpu view = {};
 	s32 cpu = scx_bpf_task_cpu(p), idle = -1;
 	u64 now = cox_now();
-	bool was_running, anywhere, preempted = false;
+	bool was_running, movable, anywhere, preempted = false;
 	u32 reason, place;
 	u64 dsq;
 
@@ -107,27 +107,27 @@ void cox_op_enqueue(u64 *ctx)
 		preempted = was_preempted(t, now);
 		reason = preempted ? COX_REASON_PREEMPTED : COX_REASON_EXPIRED;
 	}
-	anywhere = runs_anywhere(p, was_running);
+	movable = !must_stay(p, was_running);
+	/* Then it may wait in a shared queue without hiding what is behind it. */
+	anywhere = movable && p->nr_cpus_allowed >= (int)nr_cpus;
 	fill_cpu(&view, cpu, now, 1);
 	refresh_facts(p, t, cpu, now, reason);
 
 	/* select_cpu() was not asked, or the last look is old: is a CPU idle? */
-	if (!(was_running && !view.nr_queued && !view.nr_shared)) {
-		if (!was_running && scx_bpf_test_and_clear_cpu_idle(cpu)) {
-			insert_direct(p, t, COX_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL), &view, now,
-				      enq_flags);
-			return;
-		}
-		if (anywhere)
-			idle = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
-		if (idle >= 0)
-			scx_bpf_kick_cpu(idle, COX_ENUM(scx_kick_flags, SCX_KICK_IDLE));
-		/* Otherwise it is in doubt whether the task may move; let the idle CPU find out. */
-		if (idle >= 0 && !p->migration_disabled) {
-			insert_direct(p, t, COX_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON) | idle,
-				      &view, now, enq_flags);
-			return;
-		}
+	if (!was_running && scx_bpf_test_and_clear_cpu_idle(cpu)) {
+		insert_direct(p, t, COX_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL), &view, now,
+			      enq_flags);
+		return;
+	}
+	if (movable && p->nr_cpus_allowed > 1)
+		idle = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+	if (idle >= 0)
+		scx_bpf_kick_cpu(idle, COX_ENUM(scx_kick_flags, SCX_KICK_IDLE));
+	/* Otherwise it is in doubt whether the task may move; let the idle CPU find out. */
+	if (idle >= 0 && !p->migration_disabled) {
+		insert_direct(p, t, COX_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL_ON) | idle, &view,
+			      now, enq_flags);
+		return;
 	}
 
 	if (preempted) {
@@ -150,7 +150,7 @@ void cox_op_enqueue(u64 *ctx)
 	}
 	cox_dsq_insert_key(p, dsq, t->slice_ns, t->key, enq_flags);
 	if (reason == COX_REASON_WAKE || reason == COX_REASON_FORK)
-		try_preempt(t, cpu, !anywhere, now);
+		try_preempt(t, cpu, dsq == (u64)cpu, now);
 }
 
 SEC("struct_ops/dispatch")
@@ -229,6 +229,9 @@ void cox_op_stopping(u64 *ctx)
 	c->stint_at = 0;
 	if (runnable) {
 		t->on_cpu = 2; /* enqueue, if it follows, sees that it comes from the CPU */
+		/* If a higher class took the CPU, none follows: its slice goes on where it was. */
+		t->slice_ns -= cox_min_u64(elapsed(now, t->stint_at), t->slice_ns);
+		t->stint_at = now;
 		return;
 	}
 	t->on_cpu = 0;

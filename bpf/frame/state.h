@@ -26,9 +26,9 @@ struct cpu_state {
 struct task_state {
 	struct cox_task facts; /* the only part that hooks see */
 	u64 key;               /* its place in the order, ns */
-	u64 slice_ns;          /* what it was last given */
+	u64 slice_ns;          /* what it may run from stint_at on */
 	u64 enqueued_at;       /* since when it waits, ns; 0: it does not */
-	u64 stint_at;          /* since when it has the CPU, ns */
+	u64 stint_at;          /* since when it has the CPU, or when it lost it, ns; 0: never ran */
 	u64 charged_at;        /* up to when its running was accounted, ns */
 	u64 slept_at;          /* since when it sleeps, ns; 0: it does not */
 	u64 created_at;
@@ -37,7 +37,6 @@ struct task_state {
 	u32 family;            /* process id of its parent, the key of its family */
 	u32 lag_group;         /* whose clock its vtime is measured against */
 	u32 lag_domain;
-	u32 place;             /* the place hook's answer for this wake-up */
 	u32 on_cpu;            /* 1 between running and stopping */
 	u32 yielded;
 	u32 input_looks;       /* how often its open files were looked at */
@@ -177,12 +176,6 @@ COX_INLINE u64 elapsed(u64 now, u64 since)
 COX_INLINE bool must_stay(const struct task_struct *p, bool is_current)
 {
 	return p->migration_disabled > (is_current ? 1 : 0);
-}
-
-/* May run on every CPU, so it may wait in a shared queue without hiding what is behind it. */
-COX_INLINE bool runs_anywhere(const struct task_struct *p, bool is_current)
-{
-	return p->nr_cpus_allowed >= (int)nr_cpus && !must_stay(p, is_current);
 }
 
 static __attribute__((noinline)) void fill_cpu(struct cox_cpu *view COX_NONNULL, u32 cpu, u64 now,

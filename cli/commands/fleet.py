@@ -70,16 +70,31 @@ def down(json: Json = False) -> None:
         console().print(f"stopped {names}", soft_wrap=True)
 
 
-def keys(json: Json = False) -> None:
+def keys(
+    rotate: Annotated[
+        bool,
+        typer.Option("--rotate-signing", help="Make one more key for deployment tokens first."),
+    ] = False,
+    retire: Annotated[
+        bool,
+        typer.Option("--retire-signing", help="Forget all of those but the newest first."),
+    ] = False,
+    json: Json = False,
+) -> None:
     """List the members of the bus that runs here, and the files with their keys.
 
     Any NATS client gets in with one of them: `nats --nkey FILE …`. `client` may ask for
     optimizations, cancel them and see what becomes of them; `operator` may do everything.
 
+    With --rotate-signing the gate has a new key beside the old one, and signs with it for every
+    host that knows it; with --retire-signing the old ones end. See docs/operating.md.
+
     Example:  cox keys
     """
     from cli import enrolment
 
+    if rotate or retire:
+        enrolment.rotate_signing(retire=retire)
     enrolment.list_members(as_json=json)
 
 

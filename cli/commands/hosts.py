@@ -64,6 +64,20 @@ def hosts_drain(name: Name, reason: Reason = "", json: Json = False) -> None:
     session.run(orders.drain(name, reason, drained=True, as_json=json))
 
 
+@hosts.command("reset")
+def hosts_reset(name: Name, json: Json = False) -> None:
+    """Let a host load policies again: close its breaker, end its quarantine.
+
+    It opened after too many faults; look for their cause first: `cox hosts` says what it was.
+
+    Example:  cox hosts reset web-1
+    """
+    from cli import hosts as fleet_hosts
+    from cli import session
+
+    session.run(fleet_hosts.reset(name, as_json=json))
+
+
 @hosts.command("undrain")
 def hosts_undrain(name: Name, json: Json = False) -> None:
     """Let work begin on a host again.

@@ -1,4 +1,4 @@
-"""optimize, status, optimizations, cancel, report, trace."""
+"""optimize, status, optimizations, cancel, report, explain, trace."""
 
 from __future__ import annotations
 
@@ -25,6 +25,18 @@ def optimize(
     hosts: Annotated[
         str, typer.Option("--hosts", help="Where, comma-separated; by default every ready host.")
     ] = "",
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--beside",
+            metavar="WORKLOAD",
+            help="Run this at the same time; it must not get worse. Up to three times.",
+        ),
+    ] = None,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="No neighbours but those, whatever a host keeps for others."),
+    ] = False,
     label: Annotated[
         list[str] | None,
         typer.Option(
@@ -129,6 +141,9 @@ def optimize(
     Ctrl-C cancels: the hosts go back to what ran before. A second Ctrl-C leaves at once and
     lets the planner finish the cancelling.
 
+    Where the host that tries keeps a policy for another workload, that one becomes a neighbour by
+    itself, its policy is what candidates are compared with, and it must not get worse either.
+
     Hosts of several kinds of hardware or kernel are an optimization each, side by side in one
     trace; the budget holds for each. Each one's report has a directory of its own below DIR.
 
@@ -144,6 +159,8 @@ def optimize(
 
     request = make_request(
         workload=workload,
+        beside=beside or [],
+        alone=alone,
         hosts=[name.strip() for name in hosts.split(",") if name.strip()],
         rounds=rounds,
         seconds=seconds,
@@ -216,7 +233,7 @@ def optimizations(
 def cancel(identity: OptimizationId, json: Json = False) -> None:
     """Stop an optimization; its hosts go back to what ran before it.
 
-    Example:  cox cancel o1123-014512-ab12
+    Example:  cox cancel o1123-014512-ab12cd
     """
     from cli import session, standing
 
@@ -237,6 +254,22 @@ def report(
     from cli import session, standing
 
     session.run(standing.report_one(identity, directory=directory, as_json=json))
+
+
+def explain(identity: OptimizationId, json: Json = False) -> None:
+    """Say why a policy was chosen, what else there was, what it cost, and what disappoints.
+
+    The decision against its prediction; the mind's grounds; every trial before and after; what
+    the policy does in its manifest's words; who waited for a CPU; where time and money went; what
+    runs where now. What was not measured is said to be not measured. Of one that still runs: so
+    far.
+
+    Example:  cox explain last
+    """
+    from cli import session
+    from cli.explaining import gather
+
+    session.run(gather.explain_one(identity, as_json=json))
 
 
 def trace(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shared.messages import DeadLetter
     from shared.subjects import Subjects
 
-AFTERWARDS = {"stop", "revert", "remember"}
+AFTERWARDS = {"stop", "revert", "seal", "remember"}
 """Commands that end or keep something: they are as good after their optimization's end."""
 
 
@@ -119,16 +119,16 @@ async def replay(bus: Bus, dead: Dead) -> None:
 
 def _channel(letter: DeadLetter, subjects: Subjects) -> Channel | None:
     """Which of our channels a letter was on; none for another fleet's or a made-up one."""
-    last = letter.subject.rpartition(".")[2]
-    with contextlib.suppress(InputError):  # of a last part that none of our subjects can have
+    *_, before, last = ["", "", *letter.subject.split(".")]
+    with contextlib.suppress(InputError):  # of a part that none of our subjects can have
         for channel in CHANNELS:
-            if _origin(channel, subjects, last) == (letter.subject, letter.stream):
+            if _origin(channel, subjects, before, last) == (letter.subject, letter.stream):
                 return channel
     return None
 
 
-def _origin(channel: Channel, subjects: Subjects, last: str) -> tuple[str, str] | None:
-    """A channel's subject with that last part, and the stream that keeps it."""
+def _origin(channel: Channel, subjects: Subjects, before: str, last: str) -> tuple[str, str] | None:
+    """A channel's subject with those last two parts, and the stream that keeps it."""
     if not channel.service:
         return None
     host = last if channel.of_host else None
@@ -139,6 +139,7 @@ def _origin(channel: Channel, subjects: Subjects, last: str) -> tuple[str, str] 
                 subjects.stream("COMMANDS", host),
             )
         case "event":
-            return subjects.event(channel.service, channel.verb, last), subjects.stream("EVENTS")
+            subject = subjects.event(channel.service, channel.verb, before, host)
+            return subject, subjects.stream("EVENTS")
         case _:
             return None

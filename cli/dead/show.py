@@ -12,7 +12,7 @@ from rich.text import Text
 from cli import figures
 from cli.dead.letters import Dead, read_letter, read_pile
 from cli.dead.replay import checked, objection, replay
-from cli.output import console, print_json, show
+from cli.output import console, plain_table, print_json, show
 from cli.session import connected
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def list_letters(*, as_json: bool) -> None:
     if not pile.letters and not pile.unreadable:
         console().print("No dead letter: everything that was sent was handled.")
         return
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = plain_table()
     for column in ("id", "age", "subject", "tries", "why"):
         table.add_column(column, overflow="fold")
     for dead in pile.letters:
@@ -41,7 +41,7 @@ async def list_letters(*, as_json: bool) -> None:
         table.add_row(
             str(dead.id),
             _age(letter.unix_ns),
-            _plain(letter.subject),
+            letter.subject,
             str(letter.deliveries),
             _cut(letter.reason, REASON_LENGTH),
         )
@@ -57,8 +57,14 @@ async def show_letter(identity: int, *, as_json: bool) -> None:
         dead = await read_letter(bus, identity)
         against = await objection(bus, dead, time.time_ns())
     letter = dead.letter
+    cut = letter.size_bytes > len(letter.data)
     if as_json:
-        body = {"body": _json(letter.data), "data": letter.data, "headers": letter.headers}
+        body = {
+            "body": _json(letter.data),
+            "data": letter.data,
+            "headers": letter.headers,
+            "cut": cut,
+        }
         print_json({"type": "dead_letter", **_summary(dead), **body, "objection": against})
         return
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -71,10 +77,11 @@ async def show_letter(identity: int, *, as_json: bool) -> None:
         ("died", f"{_age(letter.unix_ns)} ago after {_deliveries(letter.deliveries)}"),
         ("why", letter.reason),
         *((f"header {name}", value) for name, value in sorted(letter.headers.items())),
+        ("size", f"{letter.size_bytes} bytes" + (f", {len(letter.data)} kept" if cut else "")),
         ("message", _body(letter.data)),
         ("replay", against or "possible:  cox dead replay " + str(dead.id)),
     ):
-        grid.add_row(label, Text(_plain(text)))
+        grid.add_row(label, Text(text))
     show(grid)
 
 
@@ -135,10 +142,4 @@ def _age(unix_ns: int) -> str:
 
 
 def _cut(text: str, length: int) -> str:
-    text = _plain(text)
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _plain(text: str) -> str:
-    """Harmless on a terminal: anybody on the bus could have written it."""
-    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared.process import die_with_parent
+from shared.process import tied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,14 +71,13 @@ class Child:
         with self.log.open("ab") as log:
             self.born_unix_ns = time.time_ns()
             self._process = process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *self._arguments,
+                *tied(sys.executable, *self._arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self._environment},
                 cwd=CHECKOUT,
-                preexec_fn=die_with_parent,
+                start_new_session=True,
             )
         self._changed()
         try:

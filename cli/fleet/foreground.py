@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MARKS = {
     "ready": ("●", "green"),
     "starting": ("○", "yellow"),
+    "unwell": ("✗", "red"),
     "restarting": ("↻", "red"),
     "stopped": ("·", "dim"),
 }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from shared.bus import Bus
 
-STALE_S = 3 * HEARTBEAT_S
+STALE_S = HEARTBEAT_S + 10.0
 """Who has been silent for longer is not counted as alive."""
 
 
@@ -51,6 +51,15 @@ class Roster:
         """Whether it was heard lately."""
         age_s = self.age_s(service, host, since_unix_ns=since_unix_ns)
         return age_s is not None and age_s <= STALE_S
+
+    def gone(self, service: str, host: str = "", *, since_unix_ns: int = 0) -> list[str]:
+        """What its latest sign of life says that it does not find on the bus."""
+        beats = [
+            beat
+            for beat, _ in self._heard.values()
+            if (beat.service, beat.host) == (service, host) and beat.unix_ns >= since_unix_ns
+        ]
+        return max(beats, key=lambda beat: beat.unix_ns).gone if beats else []
 
     def hosts(self) -> set[str]:
         """Every host that somebody was heard of."""

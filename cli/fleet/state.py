@@ -18,7 +18,8 @@ from shared.settings import state_home
 if TYPE_CHECKING:
     from pathlib import Path
 
-MemberState = Literal["starting", "ready", "restarting", "stopped"]
+MemberState = Literal["starting", "ready", "unwell", "restarting", "stopped"]
+"""Unwell lives, and does not find what it needs on the bus."""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from cli.fleet.child import Child
 from cli.fleet.hosts import LabHosts
-from cli.fleet.keys import keyring, operator
+from cli.fleet.keys import keyring, operator, signing
 from cli.fleet.roster import Roster
 from cli.fleet.state import (
     FleetState,
@@ -23,15 +23,20 @@ from cli.fleet.state import (
     remove_state,
     write_state,
 )
+from services.planner.minds.chosen import Choice
 from shared.bus import Bus, connect
+from shared.bus.away import AWAY
 from shared.bus.keyring import FLEET
 from shared.bus.provision import provision
 from shared.bus.roles import Identity
 from shared.bus.server import NatsServer, free_port
+from shared.bus.upkeep import LOOK_S as UPKEEP_S
+from shared.bus.upkeep import Upkeep
 from shared.errors import InputError, MachineError
 from shared.metrics.endpoint import parse_address
 from shared.microvm.process import ProcessId
 from shared.settings import Settings, state_home
+from shared.tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,6 +72,7 @@ class Supervisor:
         self._children: list[Child] = []
         self._lab: LabHosts | None = None
         self._settings = Settings.from_environment()
+        Choice.from_environment()  # what the planner could not start with is told at once
         self._server = NatsServer(
             state_home() / "nats", port, keyring=keyring(), subjects=self._settings.subjects
         )
@@ -95,6 +101,7 @@ class Supervisor:
     async def _run(self, stop: asyncio.Event) -> None:
         # In this thread on purpose: the kernel ends children with the thread that made them.
         keyring().enroll_all(FLEET)
+        signing().ensure()
         self._server.start()
         self._look()
         try:
@@ -116,7 +123,8 @@ class Supervisor:
         ]
         tasks = {child.name: asyncio.create_task(child.run()) for child in self._children}
         stopping = asyncio.create_task(stop.wait())
-        watched: set[asyncio.Task[object]] = {stopping, *tasks.values()}
+        upkeep = asyncio.create_task(_keep_up(bus))
+        watched: set[asyncio.Task[object]] = {stopping, upkeep, *tasks.values()}
         if self._host_count:
             self._lab = LabHosts(self._host_count, bus, self.url, self._roster, self._wake.set)
             tasks["lab"] = asyncio.create_task(self._lab.run())
@@ -135,7 +143,7 @@ class Supervisor:
                 self._wake.clear()
                 await asyncio.sleep(0)
         finally:
-            stopping.cancel()
+            await end([stopping, upkeep])
             # Who gives work stops first, who carries messages last.
             for name in ("planner", "lab", "gate", "learner", "relay"):
                 if name in tasks:
@@ -151,6 +159,11 @@ class Supervisor:
             "COX_LOG": "json",
             "COX_METRICS": self._next_endpoint(),
         }
+        if name == "gate":
+            environment["COX_SIGNING_SEEDS"] = str(signing().seeds)
+            environment["COX_SANDBOX"] = "on" if self._settings.sandbox else "off"
+        if name != "planner":
+            environment["ANTHROPIC_API_KEY"] = ""  # as good as none; it is nobody else's
         return Child(name, arguments, environment, logs_dir() / f"{name}.log", self._wake.set)
 
     def _next_endpoint(self) -> str:
@@ -202,8 +215,9 @@ class Supervisor:
         service, _ = self._services[child.name]
         heard = self._roster.alive(service, since_unix_ns=child.born_unix_ns)
         if child.pid:
-            state = "ready" if heard else "starting"
-            note = ""
+            gone = self._roster.gone(service, since_unix_ns=child.born_unix_ns)
+            state = ("unwell" if gone else "ready") if heard else "starting"
+            note = f"gone: {', '.join(gone)}" if heard and gone else ""
         else:
             state = "restarting" if child.restarts else "starting"
             note = child.last_words()
@@ -215,6 +229,16 @@ class Supervisor:
             log=str(child.log),
             note=note,
         )
+
+
+async def _keep_up(bus: Bus) -> None:
+    """Make again what somebody deletes from the bus, for ever."""
+    upkeep = Upkeep(bus)
+    while True:
+        hosts = {member.host for member in keyring().members() if member.host is not None}
+        with contextlib.suppress(*AWAY):
+            await upkeep.look(hosts)
+        await asyncio.sleep(UPKEEP_S)
 
 
 def choose_port(wanted: int | None) -> int:

@@ -14,6 +14,7 @@ from nats.js.errors import APIError
 from cli.channels import EVENTS
 from shared.errors import MessageError
 from shared.messages import Message, decode
+from shared.subjects import Told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -45,18 +46,15 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_fact(message: Msg) -> Fact | None:
     """An event as it stands in the stream; None if it is none of ours."""
-    words = message.subject.split(".")
-    kind = EVENTS.get((words[2], words[3])) if len(words) == 5 else None
-    if kind is None:
-        return None
     try:
-        body = decode(message.data, kind)
-    except MessageError:
+        told = Told.on(message.subject)
+        body = decode(message.data, EVENTS[told.service, told.fact])
+    except (ValueError, KeyError, MessageError):
         return None
     metadata = message.metadata
     return Fact(
-        service=words[2],
-        name=words[3],
+        service=told.service,
+        name=told.fact,
         message=body,
         unix_ns=int(metadata.timestamp.timestamp() * 1e9),
         sequence=metadata.sequence.stream,

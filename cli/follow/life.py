@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from shared.messages import (
     Accepted,
     Built,
+    Confirmed,
     Deployed,
     Ended,
     Judged,
@@ -62,6 +63,7 @@ class Life:
     builds: dict[str, Built] = field(default_factory=dict)
     trials: dict[str, TrialLife] = field(default_factory=dict)
     deployed: dict[str, Deployed] = field(default_factory=dict)
+    confirmed: dict[str, Confirmed] = field(default_factory=dict)
     reverted: list[Reverted] = field(default_factory=list)
     remembered: Remembered | None = None
     ended: Ended | None = None
@@ -76,7 +78,7 @@ class Life:
         """Pairs measured over all trials."""
         return sum(len(trial.rounds) for trial in self.trials.values())
 
-    def take(self, fact: Fact) -> None:  # noqa: C901 - one case for each kind of event
+    def take(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one case for each kind of event
         """One more event. Events that come again change nothing."""
         message = fact.message
         self.facts.append(fact)
@@ -100,6 +102,8 @@ class Life:
                 self._trial(message.trial).ended = message
             case Deployed():
                 self.deployed[message.host] = message
+            case Confirmed():
+                self.confirmed[message.host] = message
             case Reverted():
                 self.reverted.append(message)
             case Remembered():

@@ -27,14 +27,16 @@ from shared.messages import (
     TrialEnded,
     Weighed,
 )
+from shared.workloads import neighbours_metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from cli.follow.facts import Fact
     from cli.follow.life import Life
+    from shared.messages import Artifact
     from shared.optimization import Optimization
 
 TERMINAL_STYLES = {
@@ -65,7 +67,7 @@ class Narrator:
             case Accepted():
                 yield from _accepted(message, record)
             case Profiled():
-                yield from _profiled(message)
+                yield from _profiled(message, record)
             case Plan():
                 yield from _planned(message)
             case Built():
@@ -154,13 +156,29 @@ def _accepted(message: Accepted, record: Optimization | None) -> Iterator[Render
             f"; guarded: {limits.in_words(guardrail, limits.allowed_ratio(guardrail))}"
             for guardrail in record.guardrails
         )
-        yield entry("", f"wanted: {wanted} the default's{guarded}")
+        yield entry("", f"wanted: {wanted} the {limits.baseline(record.against)}'s{guarded}")
     budget = request.budget
     text = f"budget: {budget.rounds} paired rounds, {figures.seconds(budget.seconds)}"
     yield entry("", Text(text, style="dim"))
 
 
-def _profiled(message: Profiled) -> Iterator[RenderableType]:
+def _company(record: Optimization) -> Iterator[RenderableType]:
+    """Who ran beside the workload: asked for, or found there when the turn came."""
+    for each in record.beside:
+        guarded = ", ".join(
+            limits.in_words(guardrail, limits.allowed_ratio(guardrail))
+            for guardrail in record.guardrails
+            if guardrail.metric.startswith(neighbours_metric(each.workload, ""))
+        )
+        yield entry("beside", Text.assemble((each.workload, "bold"), f": {each.why}"))
+        yield entry("", Text(f"guarded: {guarded}", style="dim"))
+    if record.against is not None:
+        kept = record.against
+        text = f"compared with {kept.policy}, which {kept.optimization} has deployed: {kept.gained}"
+        yield entry("", text)
+
+
+def _profiled(message: Profiled, record: Optimization | None) -> Iterator[RenderableType]:
     profile = message.profile
     if profile is None:
         yield entry("observe", Text(f"{message.host}: {message.problem}", style="red"))
@@ -170,6 +188,8 @@ def _profiled(message: Profiled) -> Iterator[RenderableType]:
     text = Text(f"{message.host} is {profile.workload_class}", style="bold")
     yield entry("observe", text.append(f" ({sure}, {watched})", style="not bold dim"))
     yield entry("", profile.summary)
+    if record is not None:
+        yield from _company(record)
 
 
 def _planned(plan: Plan) -> Iterator[RenderableType]:
@@ -177,6 +197,9 @@ def _planned(plan: Plan) -> Iterator[RenderableType]:
         yield entry("plan", Text(str(plan.problem), style="red"))
         return
     yield entry("plan", Text.assemble((plan.kind, "bold"), f": {plan.why}"))
+    for each in plan.declined:
+        said = f"the mind {each.mind} was asked first: {each.problem}"
+        yield entry("", Text(said, style="yellow"))
     for candidate in plan.candidates:
         text = Text.assemble(
             (candidate.policy, "bold green"),
@@ -197,6 +220,12 @@ def parameters(values: dict[str, int]) -> str:
     return " ".join(f"{name}={value}" for name, value in values.items()) or "with its defaults"
 
 
+def _siege(artifact: Artifact) -> str:
+    """Whether it was besieged in the gate's sandbox; empty for a gate that does not say."""
+    told = {0.0: ", not besieged (the gate's sandbox is off)", 1.0: ", besieged"}
+    return told.get(artifact.evidence.get("sandboxed", -1.0), "")
+
+
 def _built(message: Built) -> Iterator[RenderableType]:
     if message.artifact is not None:
         artifact = message.artifact
@@ -207,6 +236,7 @@ def _built(message: Built) -> Iterator[RenderableType]:
                 ("✓ ", "green"), (message.policy, "bold"),
                 f" passed the gate{took}: {artifact.size_bytes / 1024:.0f} KiB, ",
                 (artifact.sha256[:12], "dim"),
+                _siege(artifact),
             ),
         )  # fmt: skip
         return
@@ -295,11 +325,16 @@ def _ended(message: Ended, life: Life) -> Iterator[RenderableType]:
     style = TERMINAL_STYLES[message.terminal]
     yield entry("result", Text(message.terminal, style=style), style=style)
     words = [trial.decision for trial in life.trials.values()]
-    told = [word.reasons for word in words if word is not None]
     yield from _bullets(
-        [
-            reason
-            for reason in message.reasons
-            if not any(reason in said or "; ".join(said) in reason for said in told)
-        ]
+        untold(message.reasons, [word.reasons for word in words if word is not None])
     )
+
+
+def untold(reasons: Iterable[str], told: Iterable[Sequence[str]]) -> list[str]:
+    """Reasons of an end that repeat no verdict's: `told` has those of each verdict."""
+    verdicts = [said for said in told if said]
+    return [
+        reason
+        for reason in reasons
+        if not any(reason in said or "; ".join(said) in reason for said in verdicts)
+    ]

@@ -7,6 +7,8 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
+from shared.tasks import end
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -39,9 +41,7 @@ async def follow_to_the_end(followers: Sequence[Follower], *, cancels: bool = Tr
             if not left:
                 raise
         finally:
-            for task in (*following, *cancelling):
-                task.cancel()
-            await asyncio.gather(*following, *cancelling, return_exceptions=True)
+            await end([*following, *cancelling])
     return not left
 
 

@@ -30,7 +30,7 @@ PHASES = {
     "profiling": "observing the workload",
     "planning": "planning",
     "building": "building and proving the candidate",
-    "trying": "trying it against the default",
+    "trying": "trying it in paired rounds",
     "deploying": "rolling out",
     "remembering": "remembering what came of it",
 }

@@ -66,7 +66,8 @@ def _live(live: Iterable[Live]) -> RenderableType:
 
 def _block(live: Live) -> RenderableType:
     head = Text.assemble(
-        (live.optimization, "bold"), f"  {live.workload} on {', '.join(live.hosts)}  ",
+        (live.optimization, "bold"),
+        f"  {' beside '.join([live.workload, *live.beside])} on {', '.join(live.hosts)}  ",
         (PHASES[live.phase], "blue"),
     )  # fmt: skip
     grid = Table.grid(padding=(0, 2, 0, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cli.hosts import Host
+    from shared.messages import SchedulerState
     from shared.optimization import Optimization
 
 RECENT = 3
@@ -41,6 +42,13 @@ class HostNow(msgspec.Struct, frozen=True, kw_only=True):
     """Why operators want nothing new there, empty for no reason; None where they do not mind."""
     runs: Runs | None
     """None while its executor has not told."""
+    guarded: bool = True
+    breaker: str = "closed"
+    """Open after too much trouble: its executor loads nothing until `breaker_until_unix_ns`."""
+    breaker_until_unix_ns: int = 0
+    breaker_why: str = ""
+    quarantined: list[str] = []
+    """Artifacts that did harm there and are not loaded again for now."""
 
 
 class TrialNow(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +71,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
     optimization: str
     workload: str
+    beside: list[str]
+    """Workloads that run at the same time."""
     hosts: list[str]
     phase: str
     trial: TrialNow | None
@@ -127,13 +137,27 @@ def _host(host: Host) -> HostNow:
         obstacles=host.obstacles,
         drained=host.drained,
         runs=runs,
+        **_safeguards(state),
     )
+
+
+def _safeguards(state: SchedulerState | None) -> dict[str, Any]:
+    if state is None:
+        return {}
+    return {
+        "guarded": state.guarded,
+        "breaker": state.breaker,
+        "breaker_until_unix_ns": state.breaker_until_unix_ns,
+        "breaker_why": state.breaker_why,
+        "quarantined": state.quarantined,
+    }
 
 
 def _live(state: Optimization) -> Live:
     return Live(
         optimization=state.id,
         workload=state.request.workload,
+        beside=[each.workload for each in state.beside],
         hosts=state.hosts,
         phase=state.phase,
         trial=_trial(state),

@@ -19,7 +19,6 @@ from cli.overview.picture import compose
 from cli.session import connected
 from shared.errors import CoxswainError
 from shared.optimization import Optimization
-from shared.service import HEARTBEAT_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from shared.bus import Bus
 
 LOOK_S = 1.0
-HOSTS_S = HEARTBEAT_S
-"""Hosts are asked about no oftener than they tell."""
+HOSTS_S = 10.0
 
 
 class Board:

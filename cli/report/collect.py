@@ -8,16 +8,14 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from cli.channels import EVENTS
-from cli.follow.facts import Fact
+from cli.follow.facts import read_fact
 from cli.follow.life import Life
 from cli.report.compose import compose
 from shared import attributes as names
-from shared.errors import CoxswainError, InputError, MessageError, RequestError
-from shared.messages import decode
+from shared.errors import CoxswainError, InputError, RequestError
 from shared.optimization import Optimization
 from shared.telemetry.store import Trace, read_trace
-from shared.workloads import Catalogue
+from shared.workloads import Catalogue, neighbours_metric
 
 if TYPE_CHECKING:
     from cli.report.model import Report
@@ -61,21 +59,28 @@ async def life_of(bus: Bus, identity: str) -> Life:
     """What its events add up to so far."""
     life = Life()
     subject = bus.subjects.events(optimization=identity)
-    async for name, data in bus.history("EVENTS", subject):
-        _, _, service, fact, _ = name.split(".")
-        try:
-            message = decode(data, EVENTS[service, fact])
-        except (KeyError, MessageError):
+    async for message in bus.messages("EVENTS", subject):
+        fact = read_fact(message)
+        if fact is None:
             life.unreadable += 1
-            continue
-        life.take(Fact(service=service, name=fact, message=message, unix_ns=0, sequence=0))
+        else:
+            life.take(fact)
     return life
 
 
 async def report_of(bus: Bus, identity: str) -> Report:
     """An optimization's report, over or not."""
     record = await record_of(bus, identity)
-    return compose(record, await life_of(bus, record.id), units_of(record.request.workload))
+    return compose(record, await life_of(bus, record.id), units_for(record))
+
+
+def units_for(record: Optimization) -> dict[str, str]:
+    """Units of the metrics of an optimization's workload, and of those beside it."""
+    units = units_of(record.request.workload)
+    for each in record.beside:
+        others = units_of(each.workload).items()
+        units |= {neighbours_metric(each.workload, metric): unit for metric, unit in others}
+    return units
 
 
 def units_of(workload: str) -> dict[str, str]:
@@ -94,7 +99,7 @@ async def trace_of(bus: Bus, record: Optimization) -> Trace:
     while True:
         late = time.monotonic() > give_up_s
         try:
-            trace = await _read(bus, record.trace_id)
+            trace = await spans_now(bus, record.trace_id)
         except InputError:
             if late:
                 raise
@@ -110,6 +115,7 @@ async def trace_of(bus: Bus, record: Optimization) -> Trace:
         await asyncio.sleep(LOOK_S)
 
 
-async def _read(bus: Bus, trace_id: str) -> Trace:
+async def spans_now(bus: Bus, trace_id: str) -> Trace:
+    """The spans of a trace that are there already. Raises InputError if there are none."""
     payloads = [data async for _, data in bus.history("SPANS", bus.subjects.spans(trace_id))]
     return read_trace(payloads, trace_id)

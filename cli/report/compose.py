@@ -80,6 +80,9 @@ def compose(record: Optimization, life: Life, units: Mapping[str, str]) -> Repor
         ),
         unreadable_events=life.unreadable,
         fingerprint_key=key(record.fingerprint) if record.fingerprint is not None else "",
+        beside=record.beside,
+        incumbent=record.incumbent,
+        guarded=record.guarded,
     )
 
 

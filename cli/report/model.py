@@ -1,6 +1,7 @@
 """`report.json`: everything that is known of one optimization, every raw value included.
 
-Ratios are candidate / default. Times are nanoseconds since 1970; durations carry their unit.
+Ratios are candidate / baseline: the kernel's default, or what `incumbent` says. Times are
+nanoseconds since 1970; durations carry their unit.
 The document is versioned as messages are: fields are only ever added, with defaults.
 """
 
@@ -22,6 +23,7 @@ from shared.messages import (
     GuardrailFinding,
     Inventory,
     Message,
+    Neighbour,
     Objective,
     OptimizeRequest,
     Part,
@@ -30,6 +32,7 @@ from shared.messages import (
     Reverted,
     TrialSpec,
 )
+from shared.optimization import Incumbent
 
 
 class Standing(Part, frozen=True, kw_only=True):
@@ -68,7 +71,7 @@ class MetricReport(Part, frozen=True, kw_only=True):
     direction: str
     """Which way is better; empty where the manifest does not say."""
     baseline: float
-    """Median of the rounds under the kernel's default."""
+    """Median of the rounds under the baseline."""
     candidate: float
     """Median of the rounds under the candidate."""
     ratio: float | None
@@ -140,7 +143,7 @@ class Report(Message, tag="report", frozen=True, kw_only=True):
     """The trial that decided; empty if there was none. The next fields are its own."""
     candidate: Candidate | None
     baseline: dict[str, float]
-    """Medians of every metric under the kernel's default."""
+    """Medians of every metric under the baseline."""
     measured: dict[str, float]
     """Medians of every metric under the candidate."""
     verdict: str
@@ -161,6 +164,17 @@ class Report(Message, tag="report", frozen=True, kw_only=True):
     unreadable_events: int = 0
     fingerprint_key: str = ""
     """The fingerprint's short name, for `cox optimize --fingerprint`."""
+    beside: list[Neighbour] = field(default_factory=list)
+    """Who ran beside the workload; their metrics are named `<workload>.<metric>`."""
+    incumbent: Incumbent | None = None
+    """What the canary kept for other workloads when this began."""
+    guarded: bool = False
+    """Whether those are neighbours here; then the incumbent is the trials' baseline."""
+
+    @property
+    def against(self) -> Incumbent | None:
+        """What the trials compared with, if that is not the kernel's default."""
+        return self.incumbent if self.guarded else None
 
     @property
     def decisive_trial(self) -> TrialReport | None:

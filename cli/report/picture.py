@@ -1,6 +1,6 @@
 """`report.png`: the deciding trial at a glance.
 
-Each dot is a paired round's ratio candidate / default on a log axis; the band is the judge's
+Each dot is a paired round's ratio candidate / baseline on a log axis; the band is the judge's
 confidence sequence, which has to lie beyond the dashed line for a promotion. Colours are those
 of Okabe and Ito ("Color Universal Design", 2008), told apart by everybody.
 """
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from cli import figures
-from cli.limits import allowed_ratio, wanted_ratio
+from cli.limits import allowed_ratio, baseline, wanted_ratio
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,9 +89,11 @@ def draw(report: Report, path: Path) -> None:
     if trial is None or not usable:
         _nothing(main, report)
     else:
-        _rounds(main, trial, usable)
+        _rounds(main, trial, usable, baseline(report.against))
     if trial is not None and guardrails:
-        below = figure.add_axes((left + 0.14, bottom, right - left - 0.14, strip))
+        # A neighbour's metric has its workload's name before it.
+        room = max(0.14, 0.0068 * max(len(each.metric) for each in guardrails) - 0.07)
+        below = figure.add_axes((left + room, bottom, right - left - room, strip))
         _guardrails(below, trial, guardrails)
     _footline(figure, report, trial, height_in)
     figure.savefig(path)
@@ -161,7 +163,7 @@ def _nothing(axes: Axes, report: Report) -> None:
 # --- The rounds --------------------------------------------------------------------------------
 
 
-def _rounds(axes: Axes, trial: TrialReport, rounds: list[RoundReport]) -> None:
+def _rounds(axes: Axes, trial: TrialReport, rounds: list[RoundReport], before: str) -> None:
     low, high = _limits(trial, rounds)
     axes.set_yscale("log")
     axes.set_ylim(low, high)
@@ -169,7 +171,10 @@ def _rounds(axes: Axes, trial: TrialReport, rounds: list[RoundReport]) -> None:
     axes.set_xlim(0.4, last + 1.9)
     _background(axes, trial, last)
     _running(axes, rounds)
-    for order, marker, label in (("AB", "o", "default first"), ("BA", "s", "candidate first")):
+    for order, marker, label in (
+        ("AB", "o", f"{before.split(maxsplit=1)[0]} first"),
+        ("BA", "s", "candidate first"),
+    ):
         some = [each for each in rounds if each.order == order]
         axes.plot(
             [each.index + 1 for each in some],
@@ -183,7 +188,7 @@ def _rounds(axes: Axes, trial: TrialReport, rounds: list[RoundReport]) -> None:
             zorder=5,
         )
     _final(axes, trial, last + 1.15)
-    _dress(axes, low, high, last)
+    _dress(axes, low, high, last, before)
 
 
 def _limits(trial: TrialReport, rounds: list[RoundReport]) -> tuple[float, float]:
@@ -260,7 +265,7 @@ def _final(axes: Axes, trial: TrialReport, at: float) -> None:
     )  # fmt: skip
 
 
-def _dress(axes: Axes, low: float, high: float, last: int) -> None:
+def _dress(axes: Axes, low: float, high: float, last: int, before: str) -> None:
     ticks = [tick for tick in TICKS if low <= tick <= high]
     if len(ticks) > 10:
         ticks = [tick for tick in ticks if tick in COARSE_TICKS]
@@ -279,7 +284,7 @@ def _dress(axes: Axes, low: float, high: float, last: int) -> None:
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GREY)
     axes.set_xlabel("round", color=GREY, size=10)
-    axes.set_ylabel("candidate ÷ default", color=GREY, size=10)
+    axes.set_ylabel(f"candidate ÷ {before}", color=GREY, size=10)
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False, fontsize=9,
         labelcolor=INK, handletextpad=0.4, columnspacing=1.6, borderaxespad=0.2,

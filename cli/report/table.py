@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cli import figures
 from cli.follow.narrate import TERMINAL_STYLES, VERDICT_STYLES, parameters
+from cli.limits import baseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +29,7 @@ def result(report: Report, files: Iterable[str] = ()) -> RenderableType:
     trial = report.decisive_trial
     parts: list[RenderableType] = [_headline(report)]
     if trial is not None and trial.metrics:
-        parts.append(Padding(_metrics(trial), (0, 0, 0, 1)))
+        parts.append(Padding(_metrics(report, trial), (0, 0, 0, 1)))
     parts.append(_facts(report, files))
     return Group(*parts)
 
@@ -44,10 +45,10 @@ def _headline(report: Report) -> Text:
     return text
 
 
-def _metrics(trial: TrialReport) -> Table:
+def _metrics(report: Report, trial: TrialReport) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", border_style="bright_black")
     table.add_column("metric")
-    for column in ("default", trial.candidate.policy, "ratio", "95 % interval"):
+    for column in (baseline(report.against), trial.candidate.policy, "ratio", "95 % interval"):
         table.add_column(column, justify="right")
     table.add_column("")
     for metric in trial.metrics:
@@ -85,6 +86,7 @@ def _facts(report: Report, files: Iterable[str]) -> Table:
             grid.add_row(Text(label, style="dim"), Text(text))
 
     running = [each.host for each in report.deployments if each.problem is None]
+    row("beside", "; ".join(f"{each.workload}: {each.why}" for each in report.beside))
     row("runs now", _runs(report, running))
     if report.predicted_ratio is not None and report.ratio is not None:
         row(

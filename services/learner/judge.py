@@ -50,6 +50,8 @@ def judge(spec: TrialSpec, rounds: Sequence[Round]) -> Judged:
     return Judged(
         optimization=pairs[0].optimization if pairs else "",
         trial=trial,
+        measured_on=pairs[0].host if pairs else "",
+        spec=spec,
         pairs=len(pairs),
         verdict=decision.verdict,
         ratio=series.middle,

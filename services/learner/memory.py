@@ -2,13 +2,17 @@
 
 The events are the memory; this is only its index, rebuilt at every start. An outcome counts
 once however often it is told, and the order of arrival changes nothing.
+
+Nobody outvotes the others: of a candidate an optimization has one outcome, a host the latest few,
+and no host fills what is told of a policy. All of it is a hint, never a reason to load.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,12 +20,20 @@ import msgspec
 from services.learner.similarity import Similarity
 from shared import fingerprint
 from shared.messages import Outcome, RecallRequest, Recollection, Remembered
+from shared.outcomes import EXACT_LIMIT, NEAR_LIMIT, sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-EXACT_LIMIT = 20
-NEAR_LIMIT = 10
+MOST_OUTCOMES = 32
+"""Of one optimization: it tries up to eight candidates, each twice."""
+
+HOST_OUTCOMES = 3
+"""The latest of a host that count for a candidate."""
+
+HOST_TOLD = 5
+"""Successes of a host that are told of a policy, and as many failures."""
+
 NEAR_ENOUGH = 0.3
 """Similarity (0 to 1) below which a fingerprint has nothing to teach another."""
 
@@ -38,20 +50,42 @@ class Memory:
     def __init__(self, events: Iterable[Remembered] = ()) -> None:
         self._outcomes: dict[str, Outcome] = {}
         self._by_fingerprint: dict[str, set[str]] = defaultdict(set)
+        self._by_optimization: dict[str, set[str]] = defaultdict(set)
         for event in events:
             self.remember(event)
 
     def __len__(self) -> int:
         return len(self._outcomes)
 
-    def remember(self, event: Remembered) -> None:
-        """Take in an event; one that was seen before changes nothing."""
-        for outcome in event.outcomes:
-            identity = _identity(outcome)
-            known = self._outcomes.get(identity)
-            if known is None or outcome.unix_ns < known.unix_ns:
-                self._outcomes[identity] = outcome
-            self._by_fingerprint[fingerprint.key(outcome.fingerprint)].add(identity)
+    def remember(self, event: Remembered) -> list[str]:
+        """Take in an event; one that was seen before changes nothing. What was refused, and why."""
+        outcomes, refused = sound(event, time.time_ns())
+        self.take(outcomes)
+        return refused
+
+    def take(self, outcomes: Iterable[Outcome]) -> None:
+        """Take in what is sound."""
+        for outcome in outcomes:
+            self._take(outcome)
+
+    def _take(self, outcome: Outcome) -> None:
+        identity = identity_of(outcome)
+        known = self._outcomes.get(identity)
+        if known is None or outcome.unix_ns < known.unix_ns:
+            self._outcomes[identity] = outcome
+        self._by_fingerprint[fingerprint.key(outcome.fingerprint)].add(identity)
+        told = self._by_optimization[outcome.optimization]
+        told.add(identity)
+        if len(told) > MOST_OUTCOMES:
+            self._forget(max(told, key=lambda each: _age(self._outcomes[each])))
+
+    def _forget(self, identity: str) -> None:
+        outcome = self._outcomes.pop(identity)
+        self._by_optimization[outcome.optimization].discard(identity)
+        key = fingerprint.key(outcome.fingerprint)
+        self._by_fingerprint[key].discard(identity)
+        if not self._by_fingerprint[key]:
+            del self._by_fingerprint[key]
 
     def recall(self, request: RecallRequest) -> Recollection:
         """What is known, best first and failures last, one outcome for each candidate.
@@ -62,14 +96,14 @@ class Memory:
         """
         asked = fingerprint.key(request.fingerprint)
         exact = self._candidates(asked)
-        failed = {_candidate(each[-1]) for each in exact if each[-1].verdict == "revert"}
+        failed = {candidate(each[-1]) for each in exact if each[-1].verdict == "revert"}
         similarity = Similarity(request, list(self._outcomes.values()))
         near = [
             (merit(evidence) * likeness, evidence)
             for other in self._by_fingerprint
             if other != asked
             for evidence in self._candidates(other)
-            if _candidate(evidence[-1]) not in failed
+            if candidate(evidence[-1]) not in failed
             and (likeness := similarity.to(evidence[-1])) >= NEAR_ENOUGH
         ]
         return Recollection(
@@ -78,12 +112,35 @@ class Memory:
         )
 
     def _candidates(self, at: str) -> list[list[Outcome]]:
-        """The evidence for each candidate under one fingerprint, oldest first."""
+        """The evidence that counts for each candidate under one fingerprint, oldest first."""
         groups: dict[Key, list[Outcome]] = defaultdict(list)
         known = (self._outcomes[identity] for identity in self._by_fingerprint.get(at, ()))
-        for outcome in sorted(known, key=_age):
-            groups[_candidate(outcome)].append(outcome)
-        return list(groups.values())
+        for outcome in known:
+            groups[candidate(outcome)].append(outcome)
+        return [counted(group) for group in groups.values()]
+
+
+def counted(evidence: Iterable[Outcome]) -> list[Outcome]:
+    """One outcome of each optimization, and the latest few of each host; oldest first.
+
+    Of what one optimization says a failure counts, else what rests on most pairs.
+    """
+    said: dict[str, Outcome] = {}
+    for outcome in evidence:
+        known = said.get(outcome.optimization)
+        if known is None or _weight(outcome) > _weight(known):
+            said[outcome.optimization] = outcome
+    seen: Counter[str] = Counter()
+    counting = []
+    for outcome in sorted(said.values(), key=_age, reverse=True):
+        seen[outcome.host] += 1
+        if seen[outcome.host] <= HOST_OUTCOMES:
+            counting.append(outcome)
+    return counting[::-1]
+
+
+def _weight(outcome: Outcome) -> tuple[bool, int, tuple[int, int, str]]:
+    return outcome.verdict == "revert", outcome.pairs, _age(outcome)
 
 
 def merit(evidence: Sequence[Outcome]) -> float:
@@ -125,20 +182,28 @@ def _standing(evidence: Sequence[Outcome]) -> Sequence[Outcome]:
 
 def _ranked(candidates: Iterable[tuple[float, list[Outcome]]]) -> list[Outcome]:
     told = [(worth, spokesman(evidence)) for worth, evidence in candidates]
-    told.sort(key=lambda pair: (pair[1].verdict == "revert", -pair[0], _identity(pair[1])))
-    return [outcome for _, outcome in told]
+    told.sort(key=lambda pair: (pair[1].verdict == "revert", -pair[0], identity_of(pair[1])))
+    heard: Counter[tuple[str, str, bool]] = Counter()
+    ranked = []
+    for _, outcome in told:
+        teller = outcome.host, outcome.policy, outcome.verdict == "revert"
+        heard[teller] += 1
+        if heard[teller] <= HOST_TOLD:
+            ranked.append(outcome)
+    return ranked
 
 
-def _candidate(outcome: Outcome) -> Key:
+def candidate(outcome: Outcome) -> Key:
+    """Which candidate an outcome is of."""
     return outcome.policy, outcome.version, tuple(sorted(outcome.parameters.items()))
 
 
 def _age(outcome: Outcome) -> tuple[int, int, str]:
     """Later is larger; of two at the same time the one with more pairs came later."""
-    return outcome.unix_ns, outcome.pairs, _identity(outcome)
+    return outcome.unix_ns, outcome.pairs, identity_of(outcome)
 
 
-def _identity(outcome: Outcome) -> str:
+def identity_of(outcome: Outcome) -> str:
     """What an outcome says, but for when: a planner that resumes may tell it again."""
     content = msgspec.structs.replace(outcome, unix_ns=0)
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()

@@ -63,7 +63,7 @@ def futility(spec: TrialSpec, question: Question) -> str:
 
 def flaws(spec: TrialSpec, pairs: Sequence[Round], series: Sequence[Series]) -> list[str]:
     """What forbids a promotion whatever the numbers say; empty when nothing does."""
-    return [*_mixed(pairs), *_unusable(series), *_unbalanced(spec, pairs)]
+    return [*_mixed(pairs), *_missing(pairs), *_unusable(series), *_unbalanced(spec, pairs)]
 
 
 def serial(question: Question) -> Iterator[str]:
@@ -84,6 +84,17 @@ def _mixed(pairs: Sequence[Round]) -> Iterator[str]:
     trials = {pair.trial for pair in pairs}
     if len(trials) > 1:
         yield f"Rounds of {len(trials)} trials are mixed: they cannot be judged as one."
+
+
+def _missing(pairs: Sequence[Round]) -> Iterator[str]:
+    """Whoever could leave out the pairs that went badly would always win."""
+    had = {pair.index for pair in pairs}
+    missing = set(range(max(had, default=-1) + 1)) - had
+    if missing or any(index < 0 for index in had):
+        yield (
+            f"Of the pairs up to {max(had)} only {len(had)} are there: "
+            "missing evidence never promotes."
+        )
 
 
 def _unusable(series: Sequence[Series]) -> Iterator[str]:

@@ -1,36 +1,61 @@
 """The learner on the bus: rounds in, verdicts out; outcomes in, memories out.
 
 Nothing is kept here: a verdict is computed from the rounds in the event stream, the memory is
-a fold over the `remembered` events in it. Any number of learners may run.
+a fold over the `remembered` events in it, the policy repository one over those and the `built`
+ones. Any number of learners may run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from services.learner.judge import judge
 from services.learner.memory import Memory
+from services.learner.repository import Finder, Repository, history, policies, policy
+from services.learner.seal import promoted
 from services.learner.weigh import weigh
 from shared import attributes as names
+from shared.bus.consume import check_teller
+from shared.bus.stored import check_spoken
 from shared.errors import BusError, MessageError
 from shared.messages import (
+    Built,
+    Deployed,
+    Ended,
     Judged,
+    Message,
     RecallRequest,
     Recollection,
     RememberCommand,
     Remembered,
     Round,
+    SealCommand,
     WeighCommand,
+    Weighed,
     decode,
 )
 from shared.metrics import declared
+from shared.outcomes import sound
+from shared.plain import plain
+from shared.policies import Catalogue
+from shared.repository import (
+    PoliciesRequest,
+    PolicyHistory,
+    PolicyHistoryRequest,
+    PolicyHits,
+    PolicyList,
+    PolicyRecord,
+    PolicyRequest,
+    PolicySearchRequest,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from nats.aio.msg import Msg
 
@@ -40,6 +65,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+M = TypeVar("M", bound=Message)
+
 
 class Learner:
     """Judges trials as their rounds arrive, and remembers what came of them."""
@@ -48,23 +75,37 @@ class Learner:
         self._bus = bus
         self._telemetry = telemetry
         self._memory = Memory()
+        self._repository = Repository(Catalogue.load())
+        self._finder = Finder(self._repository)
 
     async def start(self) -> None:
-        """Rebuild the memory from the event stream, then work."""
+        """Rebuild the memory and the repository from the event stream, then work."""
         self._telemetry.metrics.expose(*declared.LEARNER)
         subjects = self._bus.subjects
-        remembered = subjects.events("learner", "remembered")
         # First listen, then read: what arrives in between comes twice, which does no harm.
-        await self._bus.nc.subscribe(remembered, cb=self._on_remembered)
-        async for _, data in self._bus.history("EVENTS", remembered):
-            self._take(data)
-        await self._bus.serve(
-            subjects.endpoint("learner", "recall"), RecallRequest, self._recall, queue="learner"
-        )
+        for facts, take in (
+            (subjects.events("executor", "built"), self._take_built),
+            (subjects.events("learner", "remembered"), self._take),
+        ):
+            await self._bus.nc.subscribe(facts, cb=_each(facts, take))
+            async for subject, data in self._bus.history("EVENTS", facts):
+                take(subject, data)
+        for question, kind, answer in (
+            ("recall", RecallRequest, self._recall),
+            ("policies", PoliciesRequest, self._policies),
+            ("policy", PolicyRequest, self._policy),
+            ("history", PolicyHistoryRequest, self._history),
+            ("search", PolicySearchRequest, self._search),
+        ):
+            await self._bus.serve(
+                subjects.endpoint("learner", question), kind, answer, queue="learner"
+            )
+        # What it remembers and judges by: gone, all of it is.
+        self._bus.depend(subjects.stream("EVENTS"))
         self._bus.consume(
             "EVENTS",
             subjects.consumer("learner", "rounds"),
-            {"round": (Round, self._judge)},
+            {"round": (Round, self._judge), "ended": (Ended, self._seal)},
             concurrency=4,
         )
         self._bus.consume(
@@ -78,10 +119,10 @@ class Learner:
 
     async def _judge(self, latest: Round, delivery: Delivery) -> None:
         """Judge a trial by every round up to this one, and by no later one."""
-        subject = self._bus.subjects.events("executor", "round", latest.optimization)
-        rounds = [decode(data, Round) async for _, data in self._bus.history("EVENTS", subject)]
         mine = [
-            done for done in rounds if done.trial == latest.trial and done.index <= latest.index
+            done
+            for done in await self._rounds(latest.optimization, latest.host)
+            if done.trial == latest.trial and done.index <= latest.index
         ]
         if {done.index for done in mine} != set(range(latest.index + 1)):
             # Another server of a cluster may be a little behind: this comes again.
@@ -116,7 +157,7 @@ class Learner:
         await self._bus.publish(
             self._bus.subjects.event("learner", "judged", latest.optimization),
             judged,
-            message_id=f"{latest.trial}-judged-{latest.index}",
+            message_id=f"{latest.trial}-judged-{latest.host}-{latest.index}",
         )
         self._telemetry.metrics.count(declared.VERDICTS, verdict=judged.verdict)
         log.info(
@@ -181,21 +222,109 @@ class Learner:
         for outcome in command.outcomes:
             self._telemetry.metrics.count(declared.OUTCOMES, verdict=outcome.verdict)
 
+    async def _seal(self, ended: Ended, _delivery: Delivery) -> None:
+        """Have hosts keep what was promoted, whatever a planner says later: if it was, by us."""
+        if ended.terminal != "promoted":
+            return
+        of = ended.optimization
+        subjects = self._bus.subjects
+        tried = promoted(
+            await self._told(subjects.events("learner", "judged", of), Judged),
+            await self._told(subjects.events("learner", "weighed", of), Weighed),
+            await self._told(subjects.events("executor", "round", of), Round),
+        )
+        if tried is None:
+            log.error(
+                "promotion.not_ours",
+                optimization=of,
+                expected="a confirmation that we have judged, and no step that did harm",
+                got="a planner that says it was promoted",
+                advice="Its hosts are not sealed. Find out who has the planner's key.",
+            )
+            return
+        deployed = await self._told(subjects.events("executor", "deployed", of), Deployed)
+        for host in sorted({each.host for each in deployed if each.problem is None}):
+            await self._bus.publish(
+                subjects.command("executor", "seal", host),
+                SealCommand(optimization=of, tried=tried),
+                message_id=f"{of}-seal-{host}",
+            )
+
+    async def _rounds(self, optimization: str, host: str) -> list[Round]:
+        """All that this host has told of."""
+        subject = self._bus.subjects.events("executor", "round", optimization, host)
+        return await self._told(subject, Round)
+
+    async def _told(self, subject: str, kind: type[M]) -> list[M]:
+        """Events, oldest first; what cannot be read must not cost us the others."""
+        told = []
+        async for name, data in self._bus.history("EVENTS", subject):
+            try:
+                event = decode(data, kind)
+                check_teller(name, event)
+                told.append(event)
+            except MessageError as error:
+                log.warning("learner.unreadable_event", problem=str(error))
+        return told
+
     async def _recall(self, request: RecallRequest) -> Recollection:
         with self._telemetry.span("recall") as span:
             found = self._memory.recall(request)
             span.set({names.RECALL_EXACT: len(found.exact), names.RECALL_NEAR: len(found.near)})
             return found
 
-    async def _on_remembered(self, message: Msg) -> None:
-        self._take(message.data)
+    async def _policies(self, _request: PoliciesRequest) -> PolicyList:
+        return policies(self._repository)
 
-    def _take(self, data: bytes) -> None:
+    async def _policy(self, request: PolicyRequest) -> PolicyRecord:
+        return policy(self._repository, request)
+
+    async def _history(self, request: PolicyHistoryRequest) -> PolicyHistory:
+        return history(self._repository, request)
+
+    async def _search(self, request: PolicySearchRequest) -> PolicyHits:
+        return self._finder.find(request)
+
+    def _take_built(self, subject: str, data: bytes) -> None:
         try:
-            self._memory.remember(decode(data, Remembered))
+            event = decode(data, Built)
+            check_teller(subject, event)
+            for why in self._repository.built(event):
+                log.warning(
+                    "repository.refused", optimization=plain(event.optimization, 80), why=why
+                )
+        except MessageError as error:
+            log.warning("repository.unreadable_event", problem=str(error))
+
+    def _take(self, subject: str, data: bytes) -> None:
+        try:
+            event = decode(data, Remembered)
+            check_teller(subject, event)
+            outcomes, refused = sound(event, time.time_ns())
+            self._memory.take(outcomes)
+            self._repository.take(outcomes)
+            if refused:
+                log.warning(
+                    "memory.refused",
+                    optimization=event.optimization,
+                    outcomes=len(refused),
+                    why=plain(refused[0], 200),
+                )
         except MessageError as error:
             # One bad event must not cost us all the others.
             log.warning("memory.unreadable_event", problem=str(error))
+
+
+def _each(heard: str, take: Callable[[str, bytes], None]) -> Callable[[Msg], Awaitable[None]]:
+    async def on_message(message: Msg) -> None:
+        try:
+            check_spoken(message, heard)
+        except MessageError as error:
+            log.warning("learner.unreadable_event", problem=str(error))
+        else:
+            take(message.subject, message.data)
+
+    return on_message
 
 
 @contextlib.asynccontextmanager

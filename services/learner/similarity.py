@@ -30,9 +30,15 @@ class Similarity:
         self._asked = self._standardized(request.features)
 
     def to(self, outcome: Outcome) -> float:
-        """Zero under another objective; else the product of how alike each aspect is."""
+        """Zero under another objective or in other company, else how alike all aspects are.
+
+        In other company a policy is another risk, and against another baseline a ratio means
+        something else: neither is a smaller likeness, both are another question.
+        """
         here, there = self._request.fingerprint, outcome.fingerprint
         if here.objective != there.objective:
+            return 0.0
+        if (here.beside, here.against) != (there.beside, there.against):
             return 0.0
         return (
             (1.0 if here.workload_class == there.workload_class else 0.5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import time
 from pathlib import Path
@@ -79,11 +80,12 @@ def own_cgroup(proc: Path = Path("/proc/self")) -> Path | None:
     """Where this process's v2 group is mounted, if anywhere.
 
     `proc/cgroup` has a line `0::<path>`, and `proc/mountinfo` says which part of the hierarchy
-    is mounted where: see cgroups(7) and proc_pid_mountinfo(5).
+    is mounted where: see cgroups(7) and proc_pid_mountinfo(5). Names in them are anybody's bytes.
     """
     try:
-        memberships = (proc / "cgroup").read_text().splitlines()
-        mounts = (proc / "mountinfo").read_text().splitlines()
+        memberships, mounts = (
+            os.fsdecode((proc / name).read_bytes()).split("\n") for name in ("cgroup", "mountinfo")
+        )
     except OSError:
         return None
     mine = next((line[3:] for line in memberships if line.startswith("0::")), None)

@@ -1,9 +1,13 @@
-"""Runs workloads on this host and measures them: one at a time, fenced in, never believed blindly.
+"""Runs workloads on this host and measures them: fenced in, never believed blindly.
 
     async with runner.started(workload, seed) as running:   # look at it while it runs
         measurement = await running.wait()
 
     measurement = await runner.measure("wakeup", seed, measurement_id)
+    measurement = await runner.measure("wakeup", seed, measurement_id, beside=["build"])
+
+One measurement is made at a time. A workload's neighbours run at once with it, each in a control
+group of its own (`together.py` says for how long), and are measured as well.
 
 A workload is set up once for each content of its directory. Its last line on stdout is one JSON
 object, `{"metrics": {"name": number, ...}}`, with exactly the metrics its manifest lists;
@@ -27,47 +31,68 @@ import msgspec
 import structlog
 
 from services.observer.fenced import OUTPUT_LIMIT_BYTES, Ended, Fenced
+from services.observer.together import Tenant, measure_all
 from shared.errors import CoxswainError, InputError, MachineError, WorkloadError
 from shared.messages import Measurement
-from shared.workloads import Catalogue, Workload, expand
+from shared.plain import plain
+from shared.schedule import repeated_seed
+from shared.workloads import Catalogue, Workload, expand, neighbours_metric
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 _REMEMBERED: Final = 256
 _READY: Final = ".ready"
 _MAX_SEED: Final = 2**64 - 1
+_LONGEST_ESCAPE: Final = 10
+"""Characters that one may become: `\\U0001f600`."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Running:
-    """A workload that runs."""
+    """A workload that runs, with its neighbours: the first tenant is the workload itself."""
 
-    def __init__(self, workload: Workload, fenced: Fenced, measurement: str) -> None:
-        self._workload = workload
-        self._fenced = fenced
+    def __init__(self, tenants: Sequence[Tenant], measurement: str) -> None:
+        self._main, *self._neighbours = tenants
         self._measurement = measurement
+        self._all = asyncio.create_task(measure_all(tenants))
+        self._all.add_done_callback(_retrieve)
 
     @property
     def cgroup(self) -> Path | None:
         """Its own control group (v2), where the host lets us make one."""
-        return self._fenced.cgroup
+        return self._main.first.cgroup
 
     def pids(self) -> list[int]:
-        """Its processes now."""
-        return self._fenced.pids()
+        """Its processes now, none of a neighbour's."""
+        return self._main.first.pids()
+
+    async def ended(self) -> None:
+        """Until the workload itself has ended; a neighbour may not have been measured yet."""
+        await self._main.first.end()
 
     async def wait(self) -> Measurement:
-        """Its metrics, once it has ended. Raises WorkloadError if it has none."""
-        ended = await self._fenced.end()
-        metrics = read_metrics(self._workload, ended)
+        """All metrics, once there are. Raises WorkloadError if one of them has none."""
+        await asyncio.shield(self._all)
+        main = self._main
+        assert main.ended is not None
         return Measurement(
             measurement=self._measurement,
-            metrics=metrics,
-            seconds=ended.seconds,
-            cpu_s=ended.report.cpu_s,
+            metrics=main.metrics
+            | {
+                neighbours_metric(each.workload.name, metric): value
+                for each in self._neighbours
+                for metric, value in each.metrics.items()
+            },
+            seconds=main.ended.seconds,
+            cpu_s=main.ended.report.cpu_s,
         )
+
+    async def close(self) -> None:
+        """End all of them and leave nothing behind."""
+        self._all.cancel()
+        await asyncio.gather(self._all, return_exceptions=True)
 
 
 class WorkloadRunner:
@@ -78,50 +103,91 @@ class WorkloadRunner:
         self._work_root = work_root
         self._one_at_a_time = asyncio.Lock()
         self._one_answer_at_a_time = asyncio.Lock()
-        self._answers: OrderedDict[str, tuple[str, int, Measurement]] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[str, Measurement]] = OrderedDict()
 
-    async def measure(self, workload: str, seed: int, measurement: str) -> Measurement:
+    async def measure(
+        self, workload: str, seed: int, measurement: str, beside: Sequence[str] = ()
+    ) -> Measurement:
         """Run it once. The same measurement id gives the same answer, without another run.
 
         What goes wrong comes back as the measurement's `problem`.
         """
+        question = quoted(f"{' beside '.join([workload, *beside])} with seed {seed}")
         async with self._one_answer_at_a_time:
             if measurement in self._answers:
-                *asked, answer = self._answers[measurement]
-                if asked == [workload, seed]:
+                asked, answer = self._answers[measurement]
+                if asked == question:
                     return answer
-                return _failed(measurement, _other_question(measurement, asked, workload, seed))
-            answer = await self._measure(workload, seed, measurement)
-            self._answers[measurement] = (workload, seed, answer)
+                return _failed(measurement, _other_question(measurement, asked, question))
+            answer = await self._measure(workload, seed, measurement, beside)
+            self._answers[measurement] = (question, answer)
             if len(self._answers) > _REMEMBERED:
                 self._answers.popitem(last=False)
             return answer
 
     @contextlib.asynccontextmanager
     async def started(
-        self, workload: Workload, seed: int, measurement: str = ""
+        self,
+        workload: Workload,
+        seed: int,
+        measurement: str = "",
+        beside: Sequence[Workload] = (),
     ) -> AsyncIterator[Running]:
-        """Set it up if need be and start it; leaving the context ends it.
+        """Set all up if need be and start them at once; leaving the context ends them.
 
-        Raises MachineError if the host lacks what it needs, WorkloadError if set-up fails, and
-        InputError for a seed that is none.
+        Raises MachineError if the host lacks what one needs, WorkloadError if a set-up fails, and
+        InputError for a seed that is none or a workload that is beside itself.
         """
         if not 0 <= seed <= _MAX_SEED:
             raise InputError("not a seed", expected=f"0 to {_MAX_SEED}", got=str(seed))
-        async with self._one_at_a_time:
-            work = await self._set_up(workload)
-            values = {**_placeholders(workload, work), "seed": str(seed)}
-            fenced = await Fenced.start(
-                expand(workload.manifest.command, values), work, workload.manifest.timeout_s
+        together = [workload, *beside]
+        if len({each.name for each in together}) < len(together):
+            raise InputError(
+                "a workload cannot run beside itself",
+                expected="different workloads: each has one work directory",
+                got=", ".join(each.name for each in together),
             )
+        async with self._one_at_a_time:
+            tenants = [await self._tenant(each, seed, together) for each in together]
             try:
-                yield Running(workload, fenced, measurement or uuid.uuid4().hex)
+                for each in tenants:
+                    await each.begin()
+                running = Running(tenants, measurement or uuid.uuid4().hex)
+                try:
+                    yield running
+                finally:
+                    await running.close()
             finally:
-                await fenced.close()
+                for each in tenants:
+                    await each.close()
 
-    async def _measure(self, workload: str, seed: int, measurement: str) -> Measurement:
+    async def _tenant(self, workload: Workload, seed: int, together: Sequence[Workload]) -> Tenant:
+        """One of those that run at once, set up; problems of a neighbour name it as one."""
+        main = together[0]
+        is_main = workload is main
+        # They share the CPUs: each may take as many times longer than it would alone.
+        timeout_s = workload.manifest.timeout_s * len(together)
+        with contextlib.nullcontext() if is_main else _named(workload, main):
+            work = await self._set_up(workload)
+
+        async def start(seed: int) -> Fenced:
+            values = {**_placeholders(workload, work), "seed": str(seed)}
+            command = expand(workload.manifest.command, values)
+            return await Fenced.start(command, work, timeout_s)
+
+        def read(ended: Ended) -> dict[str, float]:
+            with contextlib.nullcontext() if is_main else _named(workload, main):
+                return read_metrics(workload, ended, timeout_s)
+
+        own_seed = seed if is_main else repeated_seed(seed, workload.name, 0)
+        return Tenant(workload, own_seed, start, read)
+
+    async def _measure(
+        self, workload: str, seed: int, measurement: str, beside: Sequence[str]
+    ) -> Measurement:
         try:
-            async with self.started(self._catalogue[workload], seed, measurement) as running:
+            main, *others = (self._catalogue[name] for name in (workload, *beside))
+            async with self.started(main, seed, measurement, others) as running:
                 answer = await running.wait()
         except CoxswainError as error:
             _log.warning("workload.failed", workload=workload, problem=str(error))
@@ -157,9 +223,9 @@ class WorkloadRunner:
         _log.info("workload.set_up", workload=workload.name, step=command, seconds=ended.seconds)
 
 
-def read_metrics(workload: Workload, ended: Ended) -> dict[str, float]:
-    """The numbers in a run's last line, or WorkloadError."""
-    failure = _failure(ended, workload.manifest.timeout_s, workload.name)
+def read_metrics(workload: Workload, ended: Ended, timeout_s: float) -> dict[str, float]:
+    """The numbers in a run's last line, or WorkloadError; `timeout_s` is what it was given."""
+    failure = _failure(ended, timeout_s, workload.name)
     if failure is not None:
         raise failure
 
@@ -193,8 +259,7 @@ def read_metrics(workload: Workload, ended: Ended) -> dict[str, float]:
 
 def quoted(text: str, limit: int = 400) -> str:
     """Hostile text for a message: nothing but printable characters, and only the end of it."""
-    tail = text.strip()[-limit:]
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in tail)
+    return plain(text.strip()[-limit:], _LONGEST_ESCAPE * limit)
 
 
 class _Printed(msgspec.Struct, forbid_unknown_fields=True):
@@ -260,13 +325,31 @@ def _said(ended: Ended) -> str:
     return f"; on stderr: {' | '.join(lines)}"[-800:] if lines else "; nothing on stderr"
 
 
-def _other_question(
-    measurement: str, asked: Sequence[object], workload: str, seed: int
-) -> InputError:
+@contextlib.contextmanager
+def _named(neighbour: Workload, main: Workload) -> Iterator[None]:
+    """Say of a neighbour's problem whose it is."""
+    try:
+        yield
+    except (MachineError, WorkloadError) as error:
+        raise type(error)(
+            f"{neighbour.name}, a neighbour of {main.name}: {error.problem.what}",
+            expected=error.problem.expected,
+            got=error.problem.got,
+            advice=error.problem.advice,
+        ) from error
+
+
+def _retrieve(done: asyncio.Task[None]) -> None:
+    """A failure that nobody waits for any more is none that asyncio must complain of."""
+    if not done.cancelled():
+        done.exception()
+
+
+def _other_question(measurement: str, asked: str, question: str) -> InputError:
     return InputError(
         f"the measurement id {measurement!r} is taken",
-        expected=f"the same question again: {asked[0]} with seed {asked[1]}",
-        got=f"{quoted(workload, 80)} with seed {seed}",
+        expected=f"the same question again: {asked}",
+        got=question,
         advice="Give each measurement an id of its own.",
     )
 

@@ -15,7 +15,8 @@ from services.observer.profile import profile_workload
 from services.observer.runner import WorkloadRunner
 from services.observer.vitals import vitals
 from shared import attributes as names
-from shared.errors import CoxswainError, SchedulerError
+from shared.errors import CoxswainError
+from shared.expiry import expired
 from shared.messages import (
     Inventory,
     Measurement,
@@ -31,7 +32,7 @@ from shared.metrics import declared
 from shared.workloads import Catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from shared.bus import Bus, Delivery
@@ -57,12 +58,16 @@ class Eyes(Protocol):
         """The kernel's counters now; None where they cannot be read."""
         ...
 
-    async def measure(self, workload: str, seed: int, measurement: str) -> Measurement:
-        """Run a workload once and measure it."""
+    async def measure(
+        self, workload: str, seed: int, measurement: str, beside: Sequence[str] = ()
+    ) -> Measurement:
+        """Run a workload once, with its neighbours, and measure all of them."""
         ...
 
-    async def profile(self, workload: str, seed: int, here: Inventory) -> Profile:
-        """Run a workload once and say how it behaves. Raises CoxswainError."""
+    async def profile(
+        self, workload: str, seed: int, here: Inventory, beside: Sequence[str] = ()
+    ) -> Profile:
+        """Run a workload once and say how it behaves beside these. Raises CoxswainError."""
         ...
 
 
@@ -83,15 +88,18 @@ class HostEyes:
         """The kernel's counters now; None where they cannot be read."""
         return vitals()
 
-    async def measure(self, workload: str, seed: int, measurement: str) -> Measurement:
-        """Run a workload once and measure it."""
-        return await self._runner.measure(workload, seed, measurement)
+    async def measure(
+        self, workload: str, seed: int, measurement: str, beside: Sequence[str] = ()
+    ) -> Measurement:
+        """Run a workload once, with its neighbours, and measure all of them."""
+        return await self._runner.measure(workload, seed, measurement, beside)
 
-    async def profile(self, workload: str, seed: int, here: Inventory) -> Profile:
-        """Run a workload once and say how it behaves. Raises CoxswainError."""
-        return await profile_workload(
-            self._runner, self._catalogue[workload], seed, self._host, here
-        )
+    async def profile(
+        self, workload: str, seed: int, here: Inventory, beside: Sequence[str] = ()
+    ) -> Profile:
+        """Run a workload once and say how it behaves beside these. Raises CoxswainError."""
+        main, *others = (self._catalogue[name] for name in (workload, *beside))
+        return await profile_workload(self._runner, main, seed, self._host, here, others)
 
 
 class Observer:
@@ -122,14 +130,16 @@ class Observer:
         )
 
     async def _measure(self, request: MeasureRequest) -> Measurement:
-        done = await self._eyes.measure(request.workload, request.seed, request.measurement)
+        done = await self._eyes.measure(
+            request.workload, request.seed, request.measurement, request.beside
+        )
         outcome = "measured" if done.problem is None else "failed"
         self._telemetry.metrics.count(declared.MEASUREMENTS, outcome=outcome)
         return done
 
     async def _probe(self, command: ProbeCommand, _delivery: Delivery) -> None:
         """The kernel's counters now; a moment that is over cannot be looked at."""
-        late = command.expires_unix_ns and time.time_ns() > command.expires_unix_ns
+        late = expired(command.expires_unix_ns) is not None
         probed = Probed(
             optimization=command.optimization,
             host=self._host,
@@ -137,7 +147,7 @@ class Observer:
             vitals=None if late else self._eyes.vitals(),
         )
         await self._bus.publish(
-            self._bus.subjects.event("observer", "probed", command.optimization),
+            self._bus.subjects.event("observer", "probed", command.optimization, self._host),
             probed,
             message_id=f"{command.optimization}-probed-{command.mark}-{self._host}",
         )
@@ -149,15 +159,18 @@ class Observer:
             attributes={
                 names.OPTIMIZATION_ID: command.optimization,
                 names.WORKLOAD_NAME: command.workload,
+                names.WORKLOAD_BESIDE: command.beside,
                 names.SEED: command.seed,
                 names.DELIVERIES: delivery.deliveries,
             },
         ) as span:
             here = self._eyes.inventory()
             try:
-                if command.expires_unix_ns and time.time_ns() > command.expires_unix_ns:
-                    raise SchedulerError("the command came too late")
-                profile = await self._eyes.profile(command.workload, command.seed, here)
+                if (late := expired(command.expires_unix_ns)) is not None:
+                    raise late
+                profile = await self._eyes.profile(
+                    command.workload, command.seed, here, command.beside
+                )
             except CoxswainError as error:
                 span.fail(str(error), kind=type(error).__name__)
                 profiled = Profiled(
@@ -186,7 +199,7 @@ class Observer:
         outcome = "profiled" if profiled.problem is None else "failed"
         self._telemetry.metrics.count(declared.PROFILES, outcome=outcome)
         await self._bus.publish(
-            self._bus.subjects.event("observer", "profiled", command.optimization),
+            self._bus.subjects.event("observer", "profiled", command.optimization, self._host),
             profiled,
             message_id=f"{command.optimization}-profiled-{self._host}",
         )
@@ -227,11 +240,14 @@ async def observer(
 
     # It may be another server that we are connected to then, which knows nothing of us.
     bus.on_return(forget)
+    # And it may be another bucket that does not.
+    bus.footing.on_change(forget)
     await Observer(settings.host, bus, telemetry, eyes).start()
     introducing = asyncio.create_task(introduce())
     try:
         yield
     finally:
         bus.on_return(forget, no_more=True)
+        bus.footing.on_change(forget, no_more=True)
         introducing.cancel()
         await asyncio.gather(introducing, return_exceptions=True)

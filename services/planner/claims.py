@@ -62,6 +62,15 @@ def take(claims: Claims, state: Optimization) -> Claims:
     )
 
 
+def claims_of(states: Iterable[Optimization]) -> Claims:
+    """What the records say where the claims themselves are lost: all of it that has begun."""
+    begun = [state for state in states if not state.over and state.phase != "queued"]
+    return Claims(
+        hosts={host: state.id for state in begun for host in state.hosts},
+        canaries=[state.id for state in begun if tries(state)],
+    )
+
+
 def give_back(claims: Claims, optimization: str, *, over: bool) -> Claims:
     """Without its canary, which is none any more; and without its hosts once it is over."""
     return Claims(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from shared.errors import MessageError
-from shared.messages import Heartbeat, decode
 from shared.service import CALL_S, HEARTBEAT_S, call_roll
 
 if TYPE_CHECKING:
@@ -17,12 +15,12 @@ if TYPE_CHECKING:
 
     from shared.bus import Bus
 
-SILENT_S = 2.5 * HEARTBEAT_S
-"""A host that misses two beats is not there, unless it answers when the roll is called."""
+SILENT_S = HEARTBEAT_S + 5.0
+"""A host that misses a beat is not there, unless it answers when the roll is called."""
 ANSWER_S = 5 * CALL_S
 """Emulated hosts under load are late."""
 
-_PARTS = ("observer", "executor")
+_PARTS: Final = ("observer", "executor")
 
 
 class Presence:
@@ -35,7 +33,8 @@ class Presence:
 
     async def start(self) -> None:
         """Listen from now on."""
-        await self._bus.nc.subscribe(self._bus.subjects.heartbeats(), cb=self._hear)
+        for part in _PARTS:
+            await self._bus.nc.subscribe(self._bus.subjects.heartbeats(part), cb=self._hear)
 
     def missing(self, host: str) -> list[str]:
         """The services of a host that are silent."""
@@ -60,9 +59,6 @@ class Presence:
             quiet = [host for host in quiet if self.missing(host)]
 
     async def _hear(self, message: Msg) -> None:
-        try:
-            beat = decode(message.data, Heartbeat)
-        except MessageError:
-            return
-        if beat.host:
-            self._heard[beat.service, beat.host] = time.monotonic()
+        # The subject says it all: ten thousand hosts are two thousand beats a second.
+        *_, part, host = message.subject.split(".")
+        self._heard[part, host] = time.monotonic()

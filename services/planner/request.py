@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 import string
 import time
 import uuid
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
+from services.planner.hearing import heard
 from shared.errors import RequestError
 from shared.optimization import Optimization
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from services.planner.tenants import Tenancy
     from shared.fleet import Orders
     from shared.messages import Inventory, OptimizeRequest
     from shared.workloads import Workload
@@ -28,7 +32,7 @@ def new_ids(now_unix_ns: int, count: int) -> list[str]:
     Several have a letter more, in their order, so that one can see that they belong together.
     """
     stamp = time.strftime("%m%d-%H%M%S", time.gmtime(now_unix_ns / 1e9))
-    base = f"o{stamp}-{uuid.uuid4().hex[:4]}"
+    base = f"o{stamp}-{uuid.uuid4().hex[:6]}"
     if count == 1:
         return [base]
     return [f"{base}-{letter}" for letter in string.ascii_lowercase[:count]]
@@ -95,9 +99,11 @@ def open_optimization(
     workload: Workload,
     inventories: Mapping[str, Inventory],
     hosts: list[str],
+    tenancy: Tenancy,
     *,
     traceparent: str,
     identity: str,
+    request_sha256: str = "",
     now_unix_ns: int,
 ) -> Optimization:
     """The record of a request that is possible on these hosts, before its first step."""
@@ -112,14 +118,15 @@ def open_optimization(
         request=request,
         traceparent=traceparent,
         created_unix_ns=now_unix_ns,
+        at_unix_ns=now_unix_ns,
         expires_unix_ns=now_unix_ns + request.budget.seconds * 1_000_000_000,
         phase="queued",
         deadline_unix_ns=0,
         hosts=hosts,
         canary=hosts[0],
-        inventories={name: inventories[name] for name in hosts},
+        inventories={name: heard(inventories[name]) for name in hosts},
         objective=objective,
-        guardrails=list(workload.guardrails),
-        round_s=workload.manifest.round_s,
-        timeout_s=workload.manifest.timeout_s + workload.manifest.setup_timeout_s,
+        request_sha256=request_sha256,
+        secret=secrets.token_hex(8),
+        **msgspec.structs.asdict(tenancy),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from services.planner.tenants import unguarded
 from shared import attributes as names
 from shared.telemetry import NEW_TRACE, context_of
 
@@ -59,6 +60,8 @@ def request_span(
 
 def tell_step(telemetry: Telemetry, before: Optimization, after: Optimization) -> None:
     """Spans for what was decided between two states of one optimization."""
+    if before.phase == "queued" and after.phase == "profiling":
+        _tell_company(telemetry, after)
     if len(after.trials) > len(before.trials):
         trial = after.trials[-1]
         with telemetry.span(
@@ -95,6 +98,26 @@ def tell_step(telemetry: Telemetry, before: Optimization, after: Optimization) -
             },
         ):
             pass
+
+
+def _tell_company(telemetry: Telemetry, state: Optimization) -> None:
+    """Who runs beside it and what it is compared with, where that is not nobody and the default."""
+    whys = [f"{each.workload}: {each.why}" for each in state.beside]
+    if state.against is not None:
+        whys.append(f"compared with {state.against.policy}: {state.against.gained}")
+    whys += filter(None, [unguarded(state)])
+    if not whys:
+        return
+    with telemetry.span(
+        "decide",
+        of="neighbours",
+        attributes={
+            names.OPTIMIZATION_ID: state.id,
+            names.WORKLOAD_BESIDE: [each.workload for each in state.beside],
+            names.DECISION_WHY: "; ".join(whys),
+        },
+    ):
+        pass
 
 
 def _tell_cohort(telemetry: Telemetry, state: Optimization, number: int) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import field
 
 from shared.errors import RequestError
-from shared.fingerprint import hardware
 from shared.messages import Fingerprint, Hardware, Inventory
+from shared.selection import describe, kind, why_not_selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +32,8 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """Which optimization works on a host."""
     silent: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Which of a host's services have not been heard."""
+    held_back: Mapping[str, str] = field(default_factory=dict)
+    """Hosts whose executors load nothing, with the reason."""
     drained: Mapping[str, str] = field(default_factory=dict)
     """Hosts that nothing new may begin on, with the reason."""
     meant: Fingerprint | None = None
@@ -110,6 +111,13 @@ def _check_named(name: str, request: OptimizeRequest, fleet: Fleet) -> None:
             got=f"none from its {' and '.join(fleet.silent[name])}",
             advice="Look at the host: `cox lab shell`, `journalctl -u cox-executor`.",
         )
+    if name in fleet.held_back:
+        raise RequestError(
+            f"host {name} loads nothing now",
+            expected="a host with a guard and a closed breaker",
+            got=fleet.held_back[name],
+            advice=f"`cox-host status` there says more; `cox hosts reset {name}` closes a breaker.",
+        )
     if name in fleet.drained:
         raise RequestError(
             f"host {name} is drained",
@@ -155,6 +163,8 @@ def _why_not(name: str, inventory: Inventory, select: Selector, fleet: Fleet) ->
         return "; ".join(inventory.obstacles)
     if fleet.silent.get(name):
         return f"{' and '.join(fleet.silent[name])} silent"
+    if name in fleet.held_back:
+        return fleet.held_back[name]
     if name in fleet.drained:
         return f"drained: {fleet.drained[name]}".rstrip(": ")
     return ""
@@ -197,53 +207,9 @@ def check_free(hosts: Iterable[str], fleet: Fleet) -> None:
 # --- What hosts are ----------------------------------------------------------------------------
 
 
-def why_not_selected(
-    select: Selector, inventory: Inventory, meant: Fingerprint | None = None
-) -> str:
-    """What keeps a host out of a selection, in words; empty if it is in.
-
-    `meant` is what the selector's key stands for.
-    """
-    for label, pattern in select.labels.items():
-        if label not in inventory.labels:
-            return f"it has no label {label}"
-        if not _matches(pattern, inventory.labels[label]):
-            return f"its label {label} is {inventory.labels[label]!r}, not {pattern!r}"
-    for what, pattern, value in (
-        ("kernel", select.kernel, inventory.kernel),
-        ("architecture", select.arch, inventory.arch),
-        ("CPU model", select.cpu_model, inventory.cpu_model),
-        ("virtualization", select.virtualization, inventory.virtualization),
-    ):
-        if pattern and not _matches(pattern, value):
-            return f"its {what} is {value!r}, not {pattern!r}"
-    if meant is not None and kind(inventory) != (meant.hardware, meant.kernel):
-        return f"it is {describe(inventory)}: not of fingerprint {select.fingerprint}"
-    return ""
-
-
-def _matches(pattern: str, value: str) -> bool:
-    return fnmatchcase(value.lower(), pattern.lower())
-
-
 def by_kind(names: Iterable[str], known: Mapping[str, Inventory]) -> list[list[str]]:
     """Hosts in groups of one kind, the largest first, else in the order given."""
     groups: dict[tuple[Hardware, str], list[str]] = {}
     for name in names:
         groups.setdefault(kind(known[name]), []).append(name)
     return sorted(groups.values(), key=len, reverse=True)
-
-
-def kind(inventory: Inventory) -> tuple[Hardware, str]:
-    """What two hosts must have in common for one plan to serve both: as in a fingerprint."""
-    return hardware(inventory), inventory.kernel
-
-
-def describe(inventory: Inventory) -> str:
-    """A kind in words: every part that may tell two of them apart."""
-    return (
-        f"{inventory.kernel} {inventory.arch}, {inventory.cpus} CPUs "
-        f"({inventory.threads_per_core} per core, {inventory.llcs} caches, "
-        f"{inventory.numa_nodes} nodes), {inventory.cpu_model or 'unnamed'}, "
-        f"{inventory.virtualization or 'unknown'}"
-    )

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from services.planner.claims import give_back, owes, take, tries, why_wait
+from services.planner.claims import claims_of, give_back, owes, take, tries, why_wait
 from shared.errors import ConflictError
 from shared.fleet import CLAIMS, ORDERS, Claims, Orders
+from shared.optimization import Optimization
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from shared.bus import Bus, Record, Records
-    from shared.optimization import Optimization
 
 
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -31,24 +31,37 @@ class Turns:
     """Who may work where, and what operators have said."""
 
     def __init__(
-        self, claims: Records[Claims], orders: Records[Orders], most_canaries: int
+        self,
+        claims: Records[Claims],
+        orders: Records[Orders],
+        optimizations: Records[Optimization],
+        most_canaries: int,
     ) -> None:
         self._claims = claims
         self._orders = orders
+        self._optimizations = optimizations
         self._most_canaries = most_canaries
+        self._ordered: Orders | None = None
+        """What operators had said when it was last read."""
 
     @classmethod
     async def on(cls, bus: Bus, most_canaries: int) -> Turns:
         """With the records of this bus."""
         return cls(
-            await bus.records("fleet", Claims), await bus.records("fleet", Orders), most_canaries
+            await bus.records("fleet", Claims),
+            await bus.records("fleet", Orders),
+            await bus.records("optimizations", Optimization),
+            most_canaries,
         )
 
     # Claims -------------------------------------------------------------------------------
 
     async def claims(self) -> Record[Claims]:
-        """Who works where now."""
-        return await _existing(self._claims, CLAIMS, Claims())
+        """Who works where now. A record that was lost is written again: nobody loses his turn."""
+        return await _existing(self._claims, CLAIMS, self._claims_again)
+
+    async def _claims_again(self) -> Claims:
+        return claims_of([record.value for record in await self._optimizations.all()])
 
     async def claim(
         self, state: Optimization, wanted: Mapping[str, str], record: Record[Claims]
@@ -94,26 +107,42 @@ class Turns:
 
     async def orders(self) -> Orders:
         """What operators have said last."""
-        return (await _existing(self._orders, ORDERS, Orders())).value
+        return (await self._orders_now()).value
+
+    async def _orders_now(self) -> Record[Orders]:
+        record = await _existing(self._orders, ORDERS, self._orders_again)
+        self._ordered = record.value
+        return record
+
+    async def _orders_again(self) -> Orders:
+        """What they were; and where nobody knows that any more, nothing begins unasked."""
+        if self._ordered is not None:
+            return self._ordered
+        if not await self._optimizations.all():
+            return Orders()  # a new fleet
+        return Orders(frozen=True, reason="what operators had ordered was lost from the bus")
 
     async def order(self, change: Callable[[Orders], Orders]) -> Orders:
         """Change the orders, whoever else is at it."""
         while True:
-            record = await _existing(self._orders, ORDERS, Orders())
+            record = await self._orders_now()
             after = change(record.value)
             try:
                 await self._orders.replace(record, after)
             except ConflictError:
                 continue
+            self._ordered = after
             return after
 
 
-async def _existing(records: Records[_T], key: str, empty: _T) -> Record[_T]:
+async def _existing(
+    records: Records[_T], key: str, first: Callable[[], Awaitable[_T]]
+) -> Record[_T]:
     while True:
         record = await records.get(key)
         if record is not None:
             return record
         try:
-            await records.create(key, empty)
+            await records.create(key, await first())
         except ConflictError:
             continue

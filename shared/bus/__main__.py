@@ -4,6 +4,8 @@
     python -m shared.bus serve               run the server for whoever has a key
     python -m shared.bus bundle HOST         one more host: new secrets, as a tar on stdout
     python -m shared.bus revoke HOST         throw a host out
+    python -m shared.bus rotate-signing      a new key for deployment tokens, beside the old one
+    python -m shared.bus retire-signing      the newest of them alone, once every host has it
 
 COX_SECRETS   the directory with `authority`, `keyring` and `out` (see shared/bus/handout.py)
 COX_BUS_NAMES further host names and addresses, with commas, at which hosts reach the server
@@ -24,7 +26,7 @@ from shared.bus.keyring import Keyring
 from shared.bus.roles import HOST_ROLES, Identity
 from shared.errors import CoxswainError, InputError
 from shared.settings import Settings
-from shared.subjects import token
+from shared.subjects import host_token
 
 SERVER_NAMES = ("bus", "localhost", "127.0.0.1", "10.0.2.2")
 """As containers, the machine itself, and the guests (shared.microvm.HOST_FROM_GUEST) know it."""
@@ -40,6 +42,11 @@ def main() -> int:
     commands.add_parser("serve", help="run the server")
     for name, text in (("bundle", "one more host's secrets"), ("revoke", "throw a host out")):
         commands.add_parser(name, help=text).add_argument("host", metavar="HOST")
+    for name, text in (
+        ("rotate-signing", "a new key for deployment tokens, beside the old one"),
+        ("retire-signing", "the newest of them alone"),
+    ):
+        commands.add_parser(name, help=text)
     options = parser.parse_args()
     try:
         match options.command:
@@ -51,6 +58,8 @@ def main() -> int:
                 _bundle(options.host)
             case "revoke":
                 _revoke(options.host)
+            case "rotate-signing" | "retire-signing":
+                _rotate(retire=options.command == "retire-signing")
     except CoxswainError as error:
         sys.stderr.write(f"bus: {error}\n")
         return error.exit_code
@@ -74,7 +83,7 @@ def _provision(hosts: list[str]) -> None:
 
     more = [name for name in os.environ.get("COX_BUS_NAMES", "").split(",") if name.strip()]
     for host in hosts:
-        token(host, "host name")
+        host_token(host)
     authority = Authority(_secrets() / "authority")
     handout = Handout(_keyring(), authority, _secrets() / "out")
     new = handout.fleet(hosts, [*SERVER_NAMES, *(name.strip() for name in more)])
@@ -92,7 +101,7 @@ def _bundle(host: str) -> None:
             expected="stdout to be a file or a pipe",
             advice=f"bundle {host} > {host}.tar",
         )
-    token(host, "host name")
+    host_token(host)
     buffer = io.BytesIO()
     # Nothing of it stays here: who asks again gets new keys, and the old ones open nothing.
     with tempfile.TemporaryDirectory() as out:
@@ -112,6 +121,15 @@ def _revoke(host: str) -> None:
     for role in HOST_ROLES:
         ring.revoke(Identity(role, host))
     sys.stderr.write(f"{host} is out: its keys open nothing any more\n")
+
+
+def _rotate(*, retire: bool) -> None:
+    from shared.bus.authority import Authority  # noqa: PLC0415
+    from shared.bus.handout import Handout  # noqa: PLC0415
+
+    handout = Handout(_keyring(), Authority(_secrets() / "authority"), _secrets() / "out")
+    changed = ", ".join(handout.rotate_signing(retire=retire))
+    sys.stderr.write(f"new signing keys for {changed}: restart these hosts' executors\n")
 
 
 def _serve() -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.bus.credentials import CA, CERT, CERT_KEY
-from shared.bus.keyring import write_private
+from shared.files import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from typing import TYPE_CHECKING, Literal, TypeVar
+import secrets
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError, NoRespondersError
-from nats.js.errors import NotFoundError
+from nats.js.errors import BucketNotFoundError, NoStreamResponseError, NotFoundError
 
 from shared.bus.away import AWAY
 from shared.bus.consume import Routes, consume
 from shared.bus.credentials import Credentials
+from shared.bus.footing import HOST_LOOK_S, Footing, gone, is_missing
 from shared.bus.records import Records
-from shared.bus.serve import Answer, Endpoint, Refuse
-from shared.bus.stored import stored
+from shared.bus.serve import Answer, AnswerAsked, Endpoint, Inquiry, Refuse
+from shared.bus.stored import Kept, genuine, stored
 from shared.errors import (
     BusError,
     BusUnavailableError,
@@ -30,13 +32,15 @@ from shared.errors import (
 )
 from shared.messages import Message, OptimizeRequest, Reply, decode, encode
 from shared.metrics import Metrics
+from shared.tasks import end
 from shared.telemetry.context import inject
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
+    from nats.js.object_store import ObjectStore
 
     from shared.subjects import Subjects
 
@@ -52,6 +56,12 @@ def _refuse(problem: Problem) -> Message:
 
 OPEN = Credentials()
 """For a server that asks nobody who they are."""
+
+STORE_S = 20.0
+"""How long an artifact may take to be read."""
+
+KNOCK_S = 1.0
+"""Who has not answered by then is asked if he is there at all."""
 
 PUBLISH_ATTEMPTS = 6
 """With their growing pauses some 20 s: longer than a restart of the server."""
@@ -73,22 +83,36 @@ class Bus:
         self._link = link
         self.js: JetStreamContext = nc.jetstream(timeout=5.0)
         self.subjects = subjects
+        self._secret = secrets.token_hex(8)
         self._endpoints: list[Endpoint] = []
         self._consumers: list[asyncio.Task[None]] = []
+        self._lasting: list[asyncio.Task[None]] = []
+        self._standing: asyncio.Task[None] | None = None
         self.metrics = Metrics()
         """What consuming counts; a process puts its own here."""
         self.queues: list[tuple[str, str]] = []
         """(stream, consumer) of all that is consumed here."""
+        self.footing = Footing(self)
+        """What is needed here; watched once there is work, until this rests."""
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server is one of several, any of which may lead what we need."""
+        return bool(self.nc._server_info.get("cluster"))  # noqa: SLF001 - nats-py tells it nowhere else
 
     # Telling ------------------------------------------------------------------------------
 
     async def publish(self, subject: str, message: Message, *, message_id: str) -> None:
         """Keep a message in its stream. Tries again while the server is away.
 
-        The stream drops a second copy with the same `message_id` within two minutes; after
-        that, handlers being idempotent is what protects us. Raises BusUnavailableError.
+        The stream drops a second copy with the same `message_id` from this connection within two
+        minutes; otherwise handlers being idempotent is what protects us. Others cannot guess the
+        id, or they could have it dropped by being quicker. Raises BusUnavailableError, which is
+        GoneError where no stream keeps it.
         """
-        await self.publish_bytes(subject, encode(message), message_id=message_id)
+        await self.publish_bytes(
+            subject, encode(message), message_id=f"{message_id}~{self._secret}"
+        )
 
     async def publish_bytes(self, subject: str, data: bytes, *, message_id: str = "") -> None:
         """The same for bytes that are no Message (spans)."""
@@ -101,9 +125,13 @@ class Bus:
                 await self.js.publish(subject, data, headers=headers or None)
             except AWAY as caught:
                 error = caught
+                if isinstance(caught, NoStreamResponseError):
+                    self.footing.suspect()
                 await asyncio.sleep(min(0.2 * 2**attempt, 5.0))
             else:
                 return
+        if isinstance(error, NoStreamResponseError):
+            raise gone(f"the stream that keeps {subject}", got=str(error)) from error
         raise BusUnavailableError(
             f"could not publish on {subject}",
             expected="an acknowledgement from its stream",
@@ -119,15 +147,24 @@ class Bus:
     # Asking and answering -----------------------------------------------------------------
 
     async def ask(
-        self, subject: str, message: Message | OptimizeRequest, kind: type[M], *, timeout_s: float
+        self,
+        subject: str,
+        message: Message | OptimizeRequest,
+        kind: type[M],
+        *,
+        timeout_s: float,
+        beside: str = "",
     ) -> M:
         """A question and its answer.
+
+        Where a stream keeps the question too, the server does not tell that nobody else hears it:
+        `beside` is another subject of who should answer, which tells.
 
         Raises RemoteError with the other side's problem, NoResponderError, DeadlineError,
         BusUnavailableError.
         """
         try:
-            reply = await self._request(subject, encode(message), timeout_s)
+            reply = await self._request(subject, encode(message), timeout_s, beside)
         except NoRespondersError as error:
             raise NoResponderError(
                 f"nobody answers on {subject}",
@@ -150,14 +187,21 @@ class Bus:
                 raise
             raise RemoteError(refusal.problem) from None
 
-    async def _request(self, subject: str, data: bytes, timeout_s: float) -> Msg:
+    async def _request(self, subject: str, data: bytes, timeout_s: float, beside: str) -> Msg:
         """A request that ends when the connection does: its answer would never arrive."""
         asking = asyncio.ensure_future(
             self.nc.request(subject, data, timeout=timeout_s, headers=inject() or None)
         )
         losing = asyncio.ensure_future(self._link.lost.wait())
         try:
-            await asyncio.wait({asking, losing}, return_when=asyncio.FIRST_COMPLETED)
+            patience_s = KNOCK_S if beside else None
+            tasks = {asking, losing}
+            await asyncio.wait(tasks, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            if beside and not (asking.done() or losing.done()):
+                # Nothing is asked by no bytes; an answer, whatever it says, is a sign of life.
+                with contextlib.suppress(TimeoutError):
+                    await self.nc.request(beside, b"", timeout=timeout_s)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if asking.done():
                 return await asking
             raise ConnectionClosedError
@@ -181,6 +225,25 @@ class Bus:
         Whoever asks after this returned is heard. An error becomes the reply that `refuse` makes
         of its problem.
         """
+
+        async def plain(message: Message | OptimizeRequest, _inquiry: Inquiry) -> Message:
+            return await answer(message)
+
+        await self.serve_asked(
+            subject, kind, plain, queue=queue, concurrency=concurrency, refuse=refuse
+        )
+
+    async def serve_asked(
+        self,
+        subject: str,
+        kind: type[Message | OptimizeRequest],
+        answer: AnswerAsked,
+        *,
+        queue: str,
+        concurrency: int = 64,
+        refuse: Refuse = _refuse,
+    ) -> None:
+        """The same for who must know how the question came; the subject may be a filter."""
         endpoint = Endpoint(self, kind, answer, concurrency, refuse)
         await endpoint.start(subject, queue)
         self._endpoints.append(endpoint)
@@ -200,10 +263,24 @@ class Bus:
     ) -> asyncio.Task[None]:
         """Handle a durable consumer's messages until the bus is closed; a host's, if given."""
         stream = self.subjects.stream(name, host)
+        if host is not None:
+            self.footing.look_s = HOST_LOOK_S
+        self.depend(stream, consumer)
         task = asyncio.create_task(consume(self, stream, consumer, routes, concurrency=concurrency))
         self._consumers.append(task)
         self.queues.append((stream, consumer))
         return task
+
+    def depend(self, stream: str, consumer: str = "") -> None:
+        """Notice when this is gone, until the bus is closed; see `footing`."""
+        self.footing.need(stream, consumer)
+        if self._standing is None:
+            self._standing = asyncio.create_task(self.footing.keep())
+            self._consumers.append(self._standing)
+
+    async def away(self) -> None:
+        """Return once the connection is lost; at once while it is."""
+        await self._link.lost.wait()
 
     def on_return(self, told: Callable[[], None], *, no_more: bool = False) -> None:
         """Call `told` whenever a lost connection is back, or no more."""
@@ -215,10 +292,61 @@ class Bus:
     async def history(
         self, stream: Literal["EVENTS", "SPANS", "DEAD"], subject_filter: str
     ) -> AsyncIterator[tuple[str, bytes]]:
-        """What a stream keeps now for a filter, oldest first: (subject, data)."""
-        name = self.subjects.stream(stream)
-        async for message in stored(self.js, name, subject_filter):
+        """What a stream keeps now for a filter, oldest first: (subject, data). Raises BusError.
+
+        What another stream has sent there is left out: it is nobody's word.
+        """
+        async for message in self.messages(stream, subject_filter):
             yield message.subject, message.data
+
+    async def messages(
+        self, stream: Literal["EVENTS", "SPANS", "DEAD"], subject_filter: str
+    ) -> AsyncIterator[Msg]:
+        """The same as messages, which know when the stream took them. Raises BusError."""
+        name = self.subjects.stream(stream)
+        try:
+            async for message in stored(self.js, name, subject_filter):
+                if genuine(message.headers):
+                    yield message
+        except NotFoundError as error:
+            if not is_missing(error):
+                raise
+            self.footing.suspect()
+            raise gone(f"stream {name}", got=str(error)) from error
+
+    async def requests_from(self, sequence: int, born: str = "") -> AsyncIterator[Kept]:
+        """What clients have asked for, from a sequence on, oldest first. Raises BusError.
+
+        `born`: when the stream was made that the sequence is of; another one is read from its
+        beginning.
+        """
+        name = self.subjects.stream("REQUESTS")
+        try:
+            info = await self.js.stream_info(name)
+        except NotFoundError as error:
+            raise gone(f"stream {name}", got=str(error)) from error
+        except AWAY as error:
+            raise BusUnavailableError(
+                f"stream {name} could not be reached",
+                expected="an answer of the NATS server",
+                got=repr(error),
+                advice="Check the NATS server, and that `cox up` has provisioned it.",
+            ) from error
+        made, last = str(info.created), info.state.last_seq
+        if born not in {"", made}:
+            sequence = 1
+        if last < sequence:
+            return
+        subjects = self.subjects.stream_subjects("REQUESTS")
+        async for message in stored(self.js, name, subjects, start=sequence):
+            yield Kept(
+                message.subject,
+                message.data,
+                message.metadata.sequence.stream,
+                int(message.metadata.timestamp.timestamp() * 1e9),
+                genuine(message.headers),
+                made,
+            )
 
     # Keeping ------------------------------------------------------------------------------
 
@@ -226,14 +354,11 @@ class Bus:
         self, bucket: Literal["hosts", "optimizations", "policies", "fleet"], kind: type[T]
     ) -> Records[T]:
         """A key-value bucket of one type of struct."""
+        name = self.subjects.bucket(bucket)
         try:
-            name = self.subjects.bucket(bucket)
-            return Records(self.js, name, await self.js.key_value(name), kind)
+            found = await self.js.key_value(name)
         except NotFoundError as error:
-            raise BusError(
-                f"bucket {self.subjects.bucket(bucket)} does not exist",
-                advice="Provision the bus first: `cox up` does it.",
-            ) from error
+            raise gone(f"bucket {name}") from error
         except AWAY as error:
             raise BusUnavailableError(
                 "a bucket could not be reached",
@@ -241,11 +366,13 @@ class Bus:
                 got=repr(error),
                 advice="Check the NATS server.",
             ) from error
+        self.footing.need(f"KV_{name}")
+        return Records(self.js, name, found, kind, self.footing.suspect)
 
     async def put_artifact(self, data: bytes) -> str:
         """Keep bytes under their sha256, which is returned; the same bytes are kept once."""
         digest = hashlib.sha256(data).hexdigest()
-        store = await self.js.object_store(self.subjects.bucket("artifacts"))
+        store = await self._store()
         try:
             await store.get_info(digest)
         except NotFoundError:
@@ -254,21 +381,64 @@ class Bus:
 
     async def get_artifact(self, sha256: str) -> bytes:
         """The bytes with this hash. Raises BusError when they are missing or altered."""
-        store = await self.js.object_store(self.subjects.bucket("artifacts"))
-        try:
-            data = (await store.get(sha256)).data or b""
-        except NotFoundError as error:
-            raise BusError(f"artifact {sha256[:12]} is not in the store") from error
+        data = await self._object(sha256)
         actual = hashlib.sha256(data).hexdigest()
         if actual != sha256:
             raise BusError("artifact was altered", expected=sha256, got=actual)
         return data
 
+    async def has_artifact(self, sha256: str) -> bool:
+        """Whether the store still has it, by its name. Raises BusUnavailableError."""
+        try:
+            store = await self._store()
+            await store.get_info(sha256)
+        except NotFoundError:
+            return False
+        except AWAY as error:
+            raise _store_away(error) from error
+        return True
+
+    async def put_provenance(self, sha256: str, source_sha256: str, record: bytes) -> None:
+        """Keep where an artifact has come from; two sources may come to the same bytes."""
+        store = await self._store()
+        await store.put(f"{sha256}.from.{source_sha256}", record)
+
+    async def get_provenance(self, sha256: str, source_sha256: str) -> bytes:
+        """The record, which says nothing that its own signature does not. Raises BusError."""
+        return await self._object(f"{sha256}.from.{source_sha256}")
+
+    async def _object(self, name: str) -> bytes:
+        try:
+            # Whoever can make the store lie must not be able to make us wait for ever.
+            async with asyncio.timeout(STORE_S):
+                store = await self._store()
+                return (await store.get(name)).data or b""
+        except NotFoundError as error:
+            raise BusError(f"artifact {name[:12]} is not in the store") from error
+        except AWAY as error:
+            raise _store_away(error) from error
+
+    def forever(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin what goes on beside; `failed` tells if it ends by itself. Its caller ends it."""
+        task = asyncio.create_task(job)
+        self._lasting.append(task)
+        return task
+
+    async def _store(self) -> ObjectStore:
+        """Where artifacts are. Raises GoneError when it is not there: no artifact is missing."""
+        name = self.subjects.bucket("artifacts")
+        try:
+            return await self.js.object_store(name)
+        except BucketNotFoundError as error:
+            self.footing.suspect()
+            raise gone(f"store {name}") from error
+
     async def failed(self) -> None:
-        """Return never, but raise what ended a consumer that should have gone on for ever."""
-        if not self._consumers:
+        """Return never, but raise what ended a task that should have gone on for ever."""
+        lasting = [*self._consumers, *self._lasting]
+        if not lasting:
             await asyncio.Event().wait()
-        done, _ = await asyncio.wait(self._consumers, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(lasting, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
@@ -276,12 +446,11 @@ class Bus:
 
     async def rest(self) -> None:
         """Take no more work, and let what runs finish."""
-        for task in self._consumers:
-            task.cancel()
-        await asyncio.gather(*self._consumers, return_exceptions=True)
+        await end(self._consumers)
         await asyncio.gather(*(endpoint.stop() for endpoint in self._endpoints))
         self._consumers.clear()
         self._endpoints.clear()
+        self._standing = None
 
     async def _settle(self) -> None:
         """Return once the server has taken in all that was said until now.
@@ -300,6 +469,15 @@ class Bus:
                     await self._settle()
             with contextlib.suppress(*AWAY):
                 await self.nc.close()
+
+
+def _store_away(error: Exception) -> BusUnavailableError:
+    return BusUnavailableError(
+        "the store of artifacts could not be reached",
+        expected="an answer of the NATS server",
+        got=repr(error),
+        advice="Check the NATS server.",
+    )
 
 
 async def connect(

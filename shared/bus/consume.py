@@ -19,15 +19,21 @@ import structlog
 from shared.bus.away import AWAY
 from shared.bus.provision import ACK_WAIT_S, MAX_DELIVER
 from shared.bus.pull import Pull
+from shared.bus.stored import check_genuine
 from shared.errors import CoxswainError, MessageError
 from shared.messages import DeadLetter, Message, decode
 from shared.metrics import declared
+from shared.subjects import NO_HOST, Told
+from shared.telemetry.attempts import Attempts
 from shared.telemetry.context import attached, extract
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
     from shared.bus.connection import Bus
+
+KEPT_BYTES, KEPT_HEADERS, KEPT_CHARS = 256 * 1024, 16, 256
+"""Of a dead letter's body, headers, and each of these: a letter must fit into one message."""
 
 log = structlog.get_logger(__name__)
 
@@ -52,13 +58,14 @@ async def consume(
 ) -> None:
     """Pull and handle for ever; cancelling it lets what runs finish first."""
     running: set[asyncio.Task[None]] = set()
+    attempts = Attempts()
     try:
         async with Pull(bus, stream, consumer) as pull:
             while True:
                 while len(running) >= concurrency:  # ask only for what can be worked on at once
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 message = await pull.next(concurrency - len(running))
-                task = asyncio.create_task(_handle(bus, stream, message, routes))
+                task = asyncio.create_task(_handle(bus, stream, message, routes, attempts))
                 running.add(task)
                 task.add_done_callback(running.discard)
     finally:
@@ -68,7 +75,7 @@ async def consume(
             task.cancel()
 
 
-async def _handle(bus: Bus, stream: str, message: Msg, routes: Routes) -> None:
+async def _handle(bus: Bus, stream: str, message: Msg, routes: Routes, attempts: Attempts) -> None:
     metadata = message.metadata
     delivery = Delivery(message.subject, metadata.sequence.stream, metadata.num_delivered or 1)
     verb = message.subject.split(".")[3]
@@ -77,8 +84,10 @@ async def _handle(bus: Bus, stream: str, message: Msg, routes: Routes) -> None:
             raise MessageError(  # noqa: TRY301 - it takes the same way as bad bytes
                 "nobody handles this", expected=", ".join(routes), got=verb
             )
+        check_genuine(message.headers)
         kind, handler = routes[verb]
         body = decode(message.data, kind)
+        check_teller(message.subject, body)
     except MessageError as error:
         await bury(bus, stream, message, delivery, str(error))
         await message.term()
@@ -93,7 +102,7 @@ async def _handle(bus: Bus, stream: str, message: Msg, routes: Routes) -> None:
     begun = time.monotonic()
     keeper = asyncio.create_task(_keep(message))
     try:
-        with attached(extract(message.headers or {})):
+        with attached(extract(message.headers or {})), attempts.attempt(delivery.sequence):
             await handler(body, delivery)
     except asyncio.CancelledError:
         with contextlib.suppress(*AWAY):
@@ -125,6 +134,25 @@ async def _handle(bus: Bus, stream: str, message: Msg, routes: Routes) -> None:
         bus.metrics.observe(declared.HANDLING, time.monotonic() - begun, **counts)
 
 
+def check_teller(subject: str, body: Message) -> None:
+    """Raise MessageError for an event that is not what its subject says.
+
+    Permissions bound whose subjects a key may publish on, so a body that names another host would
+    be a word that its owner may not say. What is no event has no teller.
+    """
+    try:
+        told = Told.on(subject)
+    except ValueError:
+        return
+    said = (getattr(body, "optimization", ""), getattr(body, "host", NO_HOST))
+    if said != (told.optimization, told.host):
+        raise MessageError(
+            "an event says that it is of somebody else",
+            expected=f"optimization {told.optimization} on host {told.host}, as its subject says",
+            got=f"{said[0]} on {said[1]}",
+        )
+
+
 async def _keep(message: Msg) -> None:
     """Tell the server that the work goes on, so that nobody else is given it."""
     while True:
@@ -141,8 +169,12 @@ async def bury(bus: Bus, stream: str, message: Msg, delivery: Delivery, reason: 
         sequence=delivery.sequence,
         deliveries=delivery.deliveries,
         reason=reason,
-        data=message.data,
-        headers=dict(message.headers or {}),
+        data=message.data[:KEPT_BYTES],
+        size_bytes=len(message.data),
+        headers={
+            name[:KEPT_CHARS]: value[:KEPT_CHARS]
+            for name, value in list((message.headers or {}).items())[:KEPT_HEADERS]
+        },
         unix_ns=time.time_ns(),
     )
     await bus.publish(

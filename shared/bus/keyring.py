@@ -16,6 +16,7 @@ import nkeys
 
 from shared.bus.roles import HOST_ROLES, Identity, Role
 from shared.errors import InputError
+from shared.files import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,13 +102,3 @@ def public_key(seed: bytes) -> str:
     public: str = pair.public_key.decode()
     pair.wipe()
     return public
-
-
-def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Whole or not at all, and never readable to others for a moment."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(data.rstrip(b"\n") + b"\n")
-    partial.rename(path)

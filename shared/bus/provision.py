@@ -1,22 +1,27 @@
 """The one step that makes streams, consumers and buckets; services only bind to them.
 
 Everything here may be run again at any time: what exists with the same settings stays.
+
+Sequences grow over the lives of a stream: one that is made begins at the time, in µs since 1970. So
+a stream that was deleted and made anew gives no message and no record's revision a number that an
+earlier one has had: a compare-and-set on an old revision fails, and a fencing token stays behind.
+Only dead letters are counted from 1.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from nats.js.api import (
     ConsumerConfig,
     DiscardPolicy,
-    KeyValueConfig,
     RetentionPolicy,
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import BadRequestError
+from nats.js.errors import BadRequestError, NotFoundError
 
 from shared.bus.away import AWAY
 from shared.errors import BusUnavailableError
@@ -27,9 +32,13 @@ if TYPE_CHECKING:
     from shared.subjects import Service, Subjects
 
 DAY_S = 86_400.0
+REQUEST_DAYS = 30
+"""How long a request is remembered: so long it may be that something is loaded for it."""
 MAX_CONSUMERS = 50_000
 """On one stream. It must be said: nats-server 2.15 stops at 1,000 where nothing is, and takes
 -1 for nothing."""
+
+BUCKETS = ("hosts", "optimizations", "policies", "fleet")
 
 MAX_DELIVER = 8
 """Deliveries of a message before it is a dead letter. Crashes count, so it is not small."""
@@ -81,6 +90,15 @@ async def provision(js: JetStreamContext, subjects: Subjects, replicas: int = 1)
             max_msgs=100_000,
             max_consumers=MAX_CONSUMERS,
         ),
+        # What operators and clients have asked for, as they said it: the gate signs for nothing
+        # else. It answers nobody, for that is the planner's part.
+        StreamConfig(
+            name=subjects.stream("REQUESTS"),
+            subjects=[subjects.stream_subjects("REQUESTS")],
+            max_age=REQUEST_DAYS * DAY_S,
+            max_msgs=10_000,
+            no_ack=True,
+        ),
         # The audit log, and the source of the learner's state: kept until somebody prunes it.
         StreamConfig(
             name=subjects.stream("EVENTS"),
@@ -100,6 +118,8 @@ async def provision(js: JetStreamContext, subjects: Subjects, replicas: int = 1)
             subjects=[subjects.stream_subjects("DEAD")],
             max_age=30 * DAY_S,
             max_msgs=10_000,
+            # Operators call letters by their numbers.
+            first_seq=1,
         ),
     ]
     for stream in streams:
@@ -108,8 +128,10 @@ async def provision(js: JetStreamContext, subjects: Subjects, replicas: int = 1)
         stream.duplicate_window = 120.0
         stream.allow_direct = True
         await _stream(js, stream)
-    for bucket in ("hosts", "optimizations", "policies", "fleet"):
-        await _key_value(js, _bucket(subjects, bucket), replicas)
+    for bucket in BUCKETS:
+        # What an optimization was stays for half a year after its last step.
+        age_s = 180 * DAY_S if bucket == "optimizations" else 0.0
+        await _key_value(js, _bucket(subjects, bucket), replicas, age_s)
     await _object_store(js, subjects.bucket("artifacts"), replicas)
     events = subjects.stream("EVENTS")
     commands = subjects.stream("COMMANDS")
@@ -120,7 +142,10 @@ async def provision(js: JetStreamContext, subjects: Subjects, replicas: int = 1)
         [subjects.events(service) for service in ("observer", "executor", "learner")],
     )
     await _consumer(
-        js, events, subjects.consumer("learner", "rounds"), [subjects.events("executor", "round")]
+        js,
+        events,
+        subjects.consumer("learner", "rounds"),
+        [subjects.events("executor", "round"), subjects.events("planner", "ended")],
     )
     await _consumer(
         js,
@@ -152,7 +177,12 @@ async def provision_host(js: JetStreamContext, subjects: Subjects, host: str) ->
     shard = subjects.stream("COMMANDS", host)
     whole = (await js.stream_info(subjects.stream("COMMANDS"))).config
     await _stream(
-        js, whole.evolve(name=shard, subjects=[subjects.stream_subjects("COMMANDS", host)])
+        js,
+        whole.evolve(
+            name=shard,
+            subjects=[subjects.stream_subjects("COMMANDS", host)],
+            first_seq=None,
+        ),
     )
     services: tuple[Service, ...] = ("observer", "executor")
     for service in services:
@@ -168,7 +198,41 @@ def _bucket(subjects: Subjects, name: str) -> str:
     return subjects.bucket(name)  # type: ignore[arg-type]
 
 
+def central_streams(subjects: Subjects) -> list[str]:
+    """The names of all that `provision` makes, buckets and the store among them."""
+    return [
+        *(subjects.stream(name) for name in ("COMMANDS", "REQUESTS", "EVENTS", "SPANS", "DEAD")),
+        *(f"KV_{_bucket(subjects, name)}" for name in BUCKETS),
+        f"OBJ_{subjects.bucket('artifacts')}",
+    ]
+
+
+def central_consumers(subjects: Subjects) -> list[tuple[str, str]]:
+    """(stream, consumer) of the same."""
+    events, commands = subjects.stream("EVENTS"), subjects.stream("COMMANDS")
+    return [
+        (events, subjects.consumer("planner", "events")),
+        (events, subjects.consumer("learner", "rounds")),
+        (commands, subjects.consumer("planner", "commands")),
+        (commands, subjects.consumer("learner", "commands")),
+        (commands, subjects.consumer("executor", "gate")),
+        (subjects.stream("SPANS"), subjects.consumer("relay", "spans")),
+    ]
+
+
 async def _stream(js: JetStreamContext, config: StreamConfig) -> None:
+    known = await _known(js, config.name or "")
+    if known is None:
+        first = config.first_seq or time.time_ns() // 1000
+        try:
+            await js.add_stream(config.evolve(first_seq=first))
+        except BadRequestError:
+            known = await _known(js, config.name or "")  # did somebody else make it meanwhile?
+            if known is None:
+                raise
+        else:
+            return
+    config = config.evolve(first_seq=known.first_seq)
     try:
         await js.add_stream(config)
     except BadRequestError:
@@ -176,14 +240,38 @@ async def _stream(js: JetStreamContext, config: StreamConfig) -> None:
         await js.update_stream(config)
 
 
-async def _key_value(js: JetStreamContext, bucket: str, replicas: int) -> None:
-    """A bucket that keeps the last revision alone: the history of things is in EVENTS."""
+async def _known(js: JetStreamContext, stream: str) -> StreamConfig | None:
     try:
-        await js.create_key_value(KeyValueConfig(bucket=bucket, history=1, replicas=replicas))
-    except BadRequestError:
-        # It exists with other settings, from an older version of ours.
-        config = (await js.stream_info(f"KV_{bucket}")).config
-        await js.update_stream(config.evolve(max_msgs_per_subject=1, num_replicas=replicas))
+        return (await js.stream_info(stream)).config
+    except NotFoundError:
+        return None
+
+
+async def _key_value(js: JetStreamContext, bucket: str, replicas: int, age_s: float) -> None:
+    """A bucket that keeps the last revision alone: the history of things is in EVENTS."""
+    known = await _known(js, f"KV_{bucket}")
+    if known is not None:
+        # It may be from an older version of ours, with other settings.
+        wanted = known.evolve(max_msgs_per_subject=1, num_replicas=replicas, max_age=age_s)
+        if wanted != known:
+            await js.update_stream(wanted)
+        return
+    # What client libraries make of a bucket; theirs cannot be told where to begin.
+    await js.add_stream(
+        StreamConfig(
+            name=f"KV_{bucket}",
+            subjects=[f"$KV.{bucket}.>"],
+            allow_rollup_hdrs=True,
+            deny_delete=True,
+            discard=DiscardPolicy.NEW,
+            duplicate_window=120.0,
+            max_age=age_s,
+            max_msgs_per_subject=1,
+            num_replicas=replicas,
+            storage=StorageType.FILE,
+            first_seq=time.time_ns() // 1000,
+        )
+    )
 
 
 async def _object_store(js: JetStreamContext, bucket: str, replicas: int) -> None:

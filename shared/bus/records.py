@@ -15,11 +15,14 @@ from nats.js.errors import (
     BadRequestError,
     KeyNotFoundError,
     KeyWrongLastSequenceError,
+    NoStreamResponseError,
+    NotFoundError,
 )
 
 from shared.bus.away import AWAY
-from shared.bus.stored import stored
-from shared.errors import BusUnavailableError, ConflictError
+from shared.bus.footing import gone, is_missing
+from shared.bus.stored import genuine, stored
+from shared.errors import BusUnavailableError, ConflictError, GoneError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=msgspec.Struct)
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S")
+S = TypeVar("S", bound="Records[Any]")
 
 
 PLAIN_BYTES = 64 * 1024
@@ -45,7 +48,11 @@ def _on_the_bus(
     async def guarded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return await method(self, *args, **kwargs)
+        except NoStreamResponseError as error:
+            raise self.gone(error) from error
         except AWAY as error:
+            if is_missing(error):
+                raise self.gone(error) from error
             raise BusUnavailableError(
                 "a record could not be reached",
                 expected="an answer of the NATS server",
@@ -54,6 +61,10 @@ def _on_the_bus(
             ) from error
 
     return guarded
+
+
+def _never(_key: str, _revision: int) -> bool:
+    return False
 
 
 class Record(msgspec.Struct, Generic[T], frozen=True):
@@ -67,20 +78,53 @@ class Record(msgspec.Struct, Generic[T], frozen=True):
 class Records(Generic[T]):
     """Structs of one type under keys of one bucket."""
 
-    def __init__(self, js: JetStreamContext, name: str, bucket: KeyValue, kind: type[T]) -> None:
+    def __init__(
+        self,
+        js: JetStreamContext,
+        name: str,
+        bucket: KeyValue,
+        kind: type[T],
+        missed: Callable[[], None],
+    ) -> None:
+        """`missed` is called when the bucket turns out to be gone."""
         self._js = js
         self._name = name
         self._bucket = bucket
         self._kind = kind
+        self._missed = missed
+
+    def gone(self, error: Exception) -> GoneError:
+        """The error of a bucket that is not there any more; who watches over it looks for it."""
+        self._missed()
+        return gone(f"bucket {self._name}", got=str(error))
 
     @_on_the_bus
     async def get(self, key: str) -> Record[T] | None:
         """The value now, or None."""
         try:
             entry = await self._bucket.get(key)
-        except KeyNotFoundError:
+        except KeyNotFoundError as error:
+            # The client library says so, too, where there is no bucket: its cause tells.
+            cause = error.__context__
+            if isinstance(cause, NotFoundError) and is_missing(cause):
+                raise cause from None
             return None
         return self._record(key, entry.value or b"", entry.revision or 0)
+
+    @_on_the_bus
+    async def get_genuine(self, key: str) -> Record[T] | None:
+        """The same, but None for a value that a stream was made to send there (bus/stored.py)."""
+        subject = f"$KV.{self._name}.{key}"
+        try:
+            kept = await self._js.get_last_msg(f"KV_{self._name}", subject)
+        except NotFoundError as error:
+            if is_missing(error):
+                raise
+            return None
+        headers = kept.headers or {}
+        if "KV-Operation" in headers or not genuine(headers):
+            return None
+        return self._record(key, kept.data or b"", kept.seq or 0)
 
     @_on_the_bus
     async def put(self, key: str, value: T) -> None:
@@ -88,12 +132,13 @@ class Records(Generic[T]):
         await self._bucket.put(key, _pack(value))
 
     @_on_the_bus
-    async def create(self, key: str, value: T) -> int:
-        """Write a key that must not exist yet; the new revision. Raises ConflictError."""
+    async def create(self, key: str, value: T) -> Record[T]:
+        """Write a key that must not exist yet. Raises ConflictError."""
         try:
-            return await self._bucket.create(key, _pack(value))
+            revision = await self._bucket.create(key, _pack(value))
         except (KeyWrongLastSequenceError, BadRequestError) as error:
             raise ConflictError(f"record {key} exists already") from error
+        return Record(key, value, revision)
 
     @_on_the_bus
     async def replace(self, record: Record[T], value: T) -> Record[T]:
@@ -119,13 +164,21 @@ class Records(Generic[T]):
                 found.append(self._record(key, message.data, message.metadata.sequence.stream))
         return sorted(found, key=lambda record: record.key)
 
-    async def watch(self, pattern: str = ">") -> AsyncIterator[Record[T]]:
-        """Every record now, then every change, for ever."""
+    async def watch(
+        self, pattern: str = ">", *, unless: Callable[[str, int], bool] = _never
+    ) -> AsyncIterator[Record[T]]:
+        """Every record now, then every change, for ever.
+
+        `unless` says, from its key and revision, that a record need not be read: it is known.
+        """
         watcher = await self._bucket.watch(pattern, ignore_deletes=True)
         try:
             async for entry in watcher:
-                if entry is not None and entry.value:
-                    yield self._record(entry.key, entry.value, entry.revision or 0)
+                if entry is None or not entry.value:
+                    continue
+                revision = entry.revision or 0
+                if not unless(entry.key, revision):
+                    yield self._record(entry.key, entry.value, revision)
         finally:
             await watcher.stop()  # type: ignore[no-untyped-call]
 

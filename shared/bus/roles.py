@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from shared.errors import InputError
-from shared.subjects import token
+from shared.subjects import NO_HOST, host_token
 
 if TYPE_CHECKING:
     from shared.subjects import Service, Subjects
@@ -26,6 +26,8 @@ INBOX = "_INBOX"
 """Where answers come in, followed by the public key of who asked: nobody hears another's."""
 
 _EXECUTOR_VERBS = ("trial", "stop", "deploy", "confirm", "revert")
+_QUESTIONS = ("recall", "policies", "policy", "history", "search")
+"""To the learner."""
 _ORDERS = ("cancel", "pause", "resume", "freeze", "drain")
 _MEMBER = re.compile(r"(?P<role>[a-z]+)(@(?P<host>.+))?")
 
@@ -46,7 +48,7 @@ class Identity:
                 "no such member of the bus", expected=f"{others}, {hosts}", got=repr(str(self))
             )
         if self.host is not None:
-            token(self.host, "host name")
+            host_token(self.host)
 
     @classmethod
     def parse(cls, text: str) -> Identity:
@@ -108,13 +110,17 @@ def _planner(s: Subjects, inbox: str) -> Grant:
         publish=(
             *_life(s, "planner", "*", (s.stream("COMMANDS"), s.stream("EVENTS"))),
             s.roll_call,
-            s.events("planner"),
+            s.events("planner", host=NO_HOST),
             s.command("planner", "plan"),
             *(s.command("learner", verb) for verb in ("remember", "weigh")),
             s.command("executor", "build"),
             *(s.commands("executor", verb) for verb in _EXECUTOR_VERBS),
             *(s.commands("observer", verb) for verb in ("profile", "probe")),
-            s.endpoint("learner", "recall"),
+            *(s.endpoint("learner", question) for question in _QUESTIONS),
+            # Whether what was measured is still there; facts come by the consumer alone.
+            *_bind(s.stream("EVENTS")),
+            # And whether what it has ordered is.
+            *_bind(s.stream("COMMANDS")),
             *_work(s.stream("EVENTS"), s.consumer("planner", "events")),
             *_work(s.stream("COMMANDS"), s.consumer("planner", "commands")),
             *_read(_bucket_stream(s, "optimizations")),
@@ -138,7 +144,9 @@ def _learner(s: Subjects, inbox: str) -> Grant:
     return Grant(
         publish=(
             *_life(s, "learner", "*", (s.stream("COMMANDS"), s.stream("EVENTS"))),
-            s.events("learner"),
+            s.events("learner", host=NO_HOST),
+            # What was promoted by its word; nobody else may say so.
+            s.commands("executor", "seal"),
             *_work(s.stream("EVENTS"), s.consumer("learner", "rounds")),
             *_work(s.stream("COMMANDS"), s.consumer("learner", "commands")),
             *_read(s.stream("EVENTS")),
@@ -146,8 +154,9 @@ def _learner(s: Subjects, inbox: str) -> Grant:
         subscribe=(
             inbox,
             s.roll_call,
-            s.endpoint("learner", "recall"),
+            *(s.endpoint("learner", question) for question in _QUESTIONS),
             s.events("learner", "remembered"),
+            s.events("executor", "built"),
         ),
         answers=True,
     )
@@ -158,14 +167,18 @@ def _gate(s: Subjects, inbox: str) -> Grant:
     return Grant(
         publish=(
             *_life(s, "executor", "*", (s.stream("COMMANDS"),)),
-            s.events("executor", "built"),
+            s.events("executor", "built", host=NO_HOST),
             *_work(s.stream("COMMANDS"), s.consumer("executor", "gate")),
+            # What it needs to know before it signs: who asked for it, and what the host is.
+            *_read(s.stream("REQUESTS")),
+            *_read(_bucket_stream(s, "hosts")),
             *_read_store(s),
             # The only one who may put an artifact there: what is not the gate's is on no host.
             f"$O.{s.bucket('artifacts')}.>",
             f"$JS.API.STREAM.PURGE.{store}",
         ),
-        subscribe=(inbox, s.roll_call),
+        subscribe=(inbox, s.roll_call, s.endpoints("executor", "token")),
+        answers=True,
     )
 
 
@@ -183,7 +196,7 @@ def _observer(s: Subjects, inbox: str, host: str) -> Grant:
     return Grant(
         publish=(
             *_life(s, "observer", host, (s.stream("COMMANDS", host),)),
-            *(s.events("observer", fact) for fact in ("profiled", "probed")),
+            *(s.events("observer", fact, host=host) for fact in ("profiled", "probed")),
             *_work(s.stream("COMMANDS", host), s.consumer("observer", "host", host)),
             *_bind(_bucket_stream(s, "hosts")),
             f"{_keys(s, 'hosts').removesuffix('>')}{host}.inventory",
@@ -198,10 +211,11 @@ def _executor(s: Subjects, inbox: str, host: str) -> Grant:
         publish=(
             *_life(s, "executor", host, (s.stream("COMMANDS", host),)),
             *(
-                s.events("executor", fact)
+                s.events("executor", fact, host=host)
                 for fact in ("round", "trial_ended", "deployed", "confirmed", "reverted")
             ),
             s.endpoint("observer", "measure", host),
+            s.endpoint("executor", "token", host),
             *_work(s.stream("COMMANDS", host), s.consumer("executor", "host", host)),
             *_read_store(s),
             *_bind(_bucket_stream(s, "hosts")),
@@ -212,6 +226,7 @@ def _executor(s: Subjects, inbox: str, host: str) -> Grant:
             s.roll_call,
             s.endpoint("executor", "state", host),
             s.endpoint("executor", "revert", host),
+            s.endpoint("executor", "reset", host),
         ),
         answers=True,
     )

@@ -6,6 +6,7 @@ cluster; nothing else changes.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import signal
 import socket
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from shared.bus.server_config import Cluster, server_config
 from shared.errors import MachineError
-from shared.process import die_with_parent
+from shared.process import tied
 from shared.subjects import Subjects
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class NatsServer:
         keyring: Keyring | None = None,
         subjects: Subjects | None = None,
         cluster: Cluster | None = None,
-        name: str = "coxswain",
+        name: str = "",
         address: str = LOOPBACK,
         tls: Tls | None = None,
     ) -> None:
@@ -78,7 +79,7 @@ class NatsServer:
         self._keyring = keyring
         self._subjects = subjects or Subjects()
         self._cluster = cluster
-        self.name = name
+        self.name = name or f"coxswain-{secrets.token_hex(4)}"
         self._address = address
         self._tls = tls
         self._config = b""
@@ -110,11 +111,11 @@ class NatsServer:
         self._configure()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [find_server(), "-c", str(self._config_path)],
+                tied(find_server(), "-c", str(self._config_path)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl, no locks
+                start_new_session=True,
             )
         deadline = time.monotonic() + deadline_s
         while not self._answers():
@@ -214,7 +215,8 @@ class NatsServer:
     def _answers(self) -> bool:
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=1.0) as connection:
-                return connection.recv(4) == b"INFO"
+                # By its name: another server may have taken the port before ours could.
+                return f'"server_name":"{self.name}"'.encode() in connection.recv(4096)
         except OSError:
             return False
 

@@ -14,6 +14,7 @@ from shared.bus.connection import Bus, connect
 from shared.bus.provision import provision, provision_host
 from shared.bus.server import NatsServer
 from shared.bus.server_config import Tls
+from shared.bus.upkeep import Upkeep
 from shared.errors import InputError, MachineError
 from shared.telemetry import configure_logging
 
@@ -64,8 +65,12 @@ async def serve(settings: Settings, keyring: Keyring) -> None:
 async def _follow(
     server: NatsServer, bus: Bus, keyring: Keyring, settings: Settings, stop: asyncio.Event
 ) -> None:
-    """Let in who has got a key, throw out who has lost it, as long as the server lives."""
+    """Let in who has got a key, throw out who has lost it, as long as the server lives.
+
+    What somebody deletes is made again.
+    """
     known: set[str] = set()
+    upkeep = Upkeep(bus)
     while not stop.is_set():
         if not server.alive:
             raise MachineError(
@@ -83,6 +88,7 @@ async def _follow(
             for host in known - hosts:
                 await _forget(bus, host)
                 known.discard(host)
+            await upkeep.tend(known)
             if bus.nc.is_connected:
                 settings.touch_alive()
         with contextlib.suppress(TimeoutError):

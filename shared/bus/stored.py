@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from nats.js.api import DeliverPolicy
+import msgspec
+from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from shared.bus.away import AWAY
-from shared.errors import DeadlineError
+from shared.errors import DeadlineError, MessageError
+from shared.plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
@@ -19,18 +21,81 @@ if TYPE_CHECKING:
 PATIENCE_S = 5.0
 
 
+ORIGIN = "nats-stream"
+"""A header that nats-server adds when somebody gets a message directly from a stream."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A message as a stream keeps it.
+
+    Not `genuine` is what a stream was asked to send there instead of to who asked: whoever may read
+    a stream may name any subject for its answer, whatever that key may publish itself.
+    """
+
+    subject: str
+    data: bytes
+    sequence: int
+    unix_ns: int
+    genuine: bool
+    born: str
+    """When its stream was made: sequences of another one are not comparable."""
+
+
+def genuine(headers: Mapping[str, str] | None) -> bool:
+    """Whether a message was published as it stands, and not sent on by a stream."""
+    return all(name.lower() != ORIGIN for name in headers or ())
+
+
+def check_genuine(headers: Mapping[str, str] | None) -> None:
+    """Raise MessageError for what a stream has sent on, which is nobody's word."""
+    if not genuine(headers):
+        raise MessageError(
+            "a message was sent on by a stream",
+            expected="one that somebody has published here",
+            got="what a key had sent where it may not publish",
+        )
+
+
+def check_spoken(message: Msg, heard: str) -> None:
+    """The same, for a message that came for the subscription to `heard`.
+
+    What a consumer pushes to a subject has no such header, but its own subject.
+    """
+    check_genuine(message.headers)
+    tokens, wanted = message.subject.split("."), heard.split(".")
+    if len(tokens) != len(wanted) or any(
+        want not in {"*", token} for token, want in zip(tokens, wanted, strict=True)
+    ):
+        raise MessageError(
+            "a message was sent on by a stream",
+            expected=f"one that was published on {heard}",
+            got=f"one of {plain(message.subject, 200)}",
+        )
+
+
 async def stored(
-    js: JetStreamContext, stream: str, subject_filter: str, *, last_only: bool = False
+    js: JetStreamContext,
+    stream: str,
+    subject_filter: str,
+    *,
+    last_only: bool = False,
+    start: int = 0,
 ) -> AsyncIterator[Msg]:
     """Every message that is kept now, oldest first; of each subject the last one with `last_only`.
 
+    With `start` from that sequence on.
+
     Raises DeadlineError when the stream stops answering.
     """
+    policy = DeliverPolicy.LAST_PER_SUBJECT if last_only else DeliverPolicy.ALL
+    if start:
+        policy = DeliverPolicy.BY_START_SEQUENCE
     subscription = await js.subscribe(
         subject_filter,
         stream=stream,
         ordered_consumer=True,
-        deliver_policy=DeliverPolicy.LAST_PER_SUBJECT if last_only else DeliverPolicy.ALL,
+        config=ConsumerConfig(opt_start_seq=start or None),
+        deliver_policy=policy,
     )
     try:
         info = await subscription.consumer_info()

@@ -52,6 +52,16 @@ INFO: Final = Gauge(
     {"service": (), "instance": (), "host": ()},
 )
 CONNECTED: Final = Gauge("coxswain_bus_connected", "1 while the bus is connected, else 0.")
+GONE: Final = Gauge(
+    "coxswain_bus_gone",
+    "Streams, consumers and buckets that this process needs and that are gone, by stream.",
+    {"stream": ()},
+)
+LOSSES: Final = Counter(
+    "coxswain_bus_losses_total",
+    "Times that one of them was found gone or made anew: what was in it is lost.",
+    {"stream": ()},
+)
 HANDLED: Final = Counter(
     "coxswain_messages_handled_total", "Commands and events handled to their end.", _MESSAGE
 )
@@ -87,6 +97,8 @@ UNACKNOWLEDGED: Final = Gauge(
 PROCESS: Final = (
     INFO,
     CONNECTED,
+    GONE,
+    LOSSES,
     HANDLED,
     FAILED,
     REDELIVERED,
@@ -121,13 +133,28 @@ DECISIONS: Final = Counter(
     "Trials by the judge's first clear word, each counted once.",
     {"verdict": _VERDICTS},
 )
+UNACCOUNTED: Final = Gauge(
+    "coxswain_hosts_unaccounted",
+    "Hosts that keep a policy of which no record tells. Every planner says the same.",
+)
 ROUNDS: Final = Counter("coxswain_rounds_total", "Paired rounds that budgets were charged for.")
 WORKED: Final = Counter(
     "coxswain_work_seconds_total", "Wall seconds charged to optimizations.", _STAGES
 )
 TOKENS: Final = Counter("coxswain_tokens_total", "Model tokens charged to optimizations.", _STAGES)
 DOLLARS: Final = Counter("coxswain_dollars_total", "Dollars charged to optimizations.", _STAGES)
-PLANNER: Final = (ACCEPTED, ALIVE, ENDED, TRIALS, DECISIONS, ROUNDS, WORKED, TOKENS, DOLLARS)
+PLANNER: Final = (
+    ACCEPTED,
+    ALIVE,
+    ENDED,
+    TRIALS,
+    DECISIONS,
+    UNACCOUNTED,
+    ROUNDS,
+    WORKED,
+    TOKENS,
+    DOLLARS,
+)
 
 # --- Learner -----------------------------------------------------------------------------------
 
@@ -156,7 +183,12 @@ REJECTIONS: Final = Counter(
     {"stage": ()},
 )
 BUILDING: Final = Histogram("coxswain_build_seconds", "How long the gate took for one policy.")
-GATE: Final = (BUILDS, REJECTIONS, BUILDING)
+DEPLOYMENT_TOKENS: Final = Counter(
+    "coxswain_deployment_tokens_total",
+    "Deployment tokens that hosts asked for, by what for and what became of it.",
+    {"purpose": ("trial", "deploy", "restore"), "outcome": ("signed", "pending", "refused")},
+)
+GATE: Final = (BUILDS, REJECTIONS, BUILDING, DEPLOYMENT_TOKENS)
 
 # --- Executor: host ------------------------------------------------------------------------------
 
@@ -164,7 +196,7 @@ LOADS: Final = Counter("coxswain_loads_total", "Schedulers that were put in char
 LOAD_FAILURES: Final = Counter(
     "coxswain_load_failures_total",
     "Schedulers that could not be put in charge, by what said no.",
-    {"reason": ("verifier", "attach", "foreign", "unsupported", "other")},
+    {"reason": ("token", "verifier", "attach", "foreign", "unsupported", "other")},
 )
 LOADING: Final = Histogram(
     "coxswain_load_seconds", "From an artifact's bytes to a scheduler in charge."
@@ -172,8 +204,9 @@ LOADING: Final = Histogram(
 REVERTS: Final = Counter(
     "coxswain_reverts_total",
     "Times this host was put back on the kernel's default against a plan: asked for by an"
-    " operator or the planner, because the scheduler left, or at the executor's start.",
-    {"cause": ("operator", "planner", "departure", "start")},
+    " operator or the planner, because the scheduler left, at the executor's start, by the guard,"
+    " or because the guard was gone.",
+    {"cause": ("operator", "planner", "departure", "start", "guard", "unguarded")},
 )
 EXITS: Final = Counter(
     "coxswain_scheduler_exits_total",
@@ -183,7 +216,26 @@ EXITS: Final = Counter(
 STALLS: Final = Counter(
     "coxswain_stalls_total", "Schedulers that the kernel's watchdog ended: a task had to wait."
 )
-HOST: Final = (LOADS, LOAD_FAILURES, LOADING, REVERTS, EXITS, STALLS)
+GUARDED: Final = Gauge("coxswain_guard_present", "1 while this host's guard answers, else 0.")
+BREAKER: Final = Gauge(
+    "coxswain_breaker",
+    "1 for the state that the breaker of this host is in: open allows no load.",
+    {"state": ("closed", "half-open", "open")},
+)
+QUARANTINED: Final = Gauge(
+    "coxswain_quarantined_artifacts", "Artifacts that this host does not load again for now."
+)
+HOST: Final = (
+    LOADS,
+    LOAD_FAILURES,
+    LOADING,
+    REVERTS,
+    EXITS,
+    STALLS,
+    GUARDED,
+    BREAKER,
+    QUARANTINED,
+)
 
 # --- Observer ------------------------------------------------------------------------------------
 

@@ -56,6 +56,8 @@ async def live(settings: Settings) -> None:
         },
         credentials=_credentials(),
         directory=settings.state_dir / "guest",
+        # A guest that reboots, or whose container is started again, is the same host.
+        state=settings.state_dir / "state.ext4",
         boot_s=BOOT_S,
     )
     async with Way(bus.hostname, bus.port) as way:

@@ -397,6 +397,8 @@ def _furnish(tree: Path, wheels: Path) -> None:
             continue
         if part.parts[0] == "guest":
             target = tree.joinpath(*part.parts[1:])
+        elif part.parts[0] == "bin":
+            target = tree / "usr/local/bin" / part.name
         elif part.suffix == ".sysusers":
             target = tree / "usr/lib/sysusers.d" / f"{part.stem}.conf"
         else:

@@ -19,6 +19,7 @@ from shared.microvm.accel import Accel, choose_accel
 from shared.microvm.codedisk import make_code_disk
 from shared.microvm.guest import ClockError, Guest, GuestState
 from shared.microvm.process import ProcessId, processes_in
+from shared.microvm.statedisk import have_state_disk
 from shared.microvm.tools import require, run_tool
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class Microvm(Guest):
     units may load by that name. `files` adds files to its code
     disk: path below /opt/coxswain/src → file or directory here. `boot_s` is how long it may take
     until it runs commands.
+
+    Its root is a new one at each start. With `state`, a file that is made if it is not there, what
+    its services keep is on a disk that stays: a guest that is started with it is the same host.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Microvm(Guest):
         files: Mapping[str, Path] | None = None,
         network: bool = True,
         directory: Path | None = None,
+        state: Path | None = None,
         detached: bool = False,
         accel: Accel | None = None,
         boot_s: float = 120.0,
@@ -89,6 +94,7 @@ class Microvm(Guest):
         self.credentials = dict(credentials or {})
         self.files = dict(files or {})
         self.network = network
+        self.state = state
         self.detached = detached
         self.accel = accel
         self.boot_s = boot_s
@@ -140,7 +146,10 @@ class Microvm(Guest):
             ],
             what="The guest's disk cannot be made",
         )
-        self._process = await self._launch([qemu, *self._arguments(accel)])
+        machine_id = uuid.uuid4().hex
+        if self.state is not None:
+            machine_id = await have_state_disk(self.state)
+        self._process = await self._launch([qemu, *self._arguments(accel, machine_id)])
         state = GuestState(
             name=self.name,
             process=self._process,
@@ -152,6 +161,17 @@ class Microvm(Guest):
             detached=self.detached,
         )
         state.write(self.directory)
+
+    async def cut_power(self) -> None:
+        """End it in the middle of whatever it does, as a cut of its power would.
+
+        What its kernel has written to its state disk is left, and `start` boots from it again.
+        """
+        await self.close()
+        if self._process is not None:
+            self._process.kill()
+        if self._child is not None:
+            await self._child.wait()
 
     async def stop(self) -> None:
         """End the guest, and remove its files if nobody named a place for them."""
@@ -207,7 +227,7 @@ class Microvm(Guest):
             got=(self.directory / "qemu.log").read_text(errors="replace").strip() or "no process",
         )
 
-    def _arguments(self, accel: str) -> list[str]:
+    def _arguments(self, accel: str, machine_id: str) -> list[str]:
         kernel_line = [
             "root=/dev/vda rw",
             "console=ttyS0 quiet loglevel=4 panic=-1",
@@ -215,7 +235,7 @@ class Microvm(Guest):
             "mitigations=off lsm=landlock audit=0",
             # Calibration of what does not vary here: 0.3 s for every boot.
             "lpj=4000000 no_timer_check tsc=reliable edd=off",
-            f"systemd.hostname={self.name} systemd.machine_id={uuid.uuid4().hex}",
+            f"systemd.hostname={self.name} systemd.machine_id={machine_id}",
             "systemd.show_status=no",
         ]
         arguments = [
@@ -229,6 +249,7 @@ class Microvm(Guest):
             *("-device", "virtio-blk-pci,drive=root"),
             *("-drive", "if=none,id=code,file=code.ext4,format=raw,readonly=on"),
             *("-device", "virtio-blk-pci,drive=code"),
+            *self._state_disk(),
             *("-chardev", "file,id=console,path=console.log", "-serial", "chardev:console"),
             *("-device", "virtio-serial-pci"),
             *("-chardev", "socket,id=shell,path=shell.sock,server=on,wait=off"),
@@ -247,6 +268,16 @@ class Microvm(Guest):
             arguments += ["-netdev", "user,id=net,ipv6=off"]
             arguments += ["-device", "virtio-net-pci,netdev=net,romfile="]
         return arguments
+
+    def _state_disk(self) -> list[str]:
+        """Unlike the root, which is thrown away, it takes a flush for what it is."""
+        if self.state is None:
+            return []
+        file = str(self.state.resolve()).replace(",", ",,")
+        return [
+            *("-drive", f"if=none,id=state,file={file},format=raw,cache=writeback"),
+            *("-device", "virtio-blk-pci,drive=state"),
+        ]
 
 
 def _sweep(place: Path) -> None:

@@ -72,7 +72,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def host_files() -> Iterator[Path]:
     """Every file that goes into the image from the checkout."""
     yield HOST_TREE / "guest.masked"
-    for folder in ("units", "guest"):
+    for folder in ("units", "bin", "guest"):
         yield from sorted(path for path in (HOST_TREE / folder).rglob("*") if path.is_file())
 
 

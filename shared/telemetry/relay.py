@@ -104,6 +104,7 @@ async def hand_on(bus: Bus, collector: Collector) -> None:
     pause_s = _FIRST_PAUSE_S
     away = False
     consumer, stream = bus.subjects.consumer("relay", "spans"), bus.subjects.stream("SPANS")
+    bus.depend(stream, consumer)
     subscription = await bus.js.pull_subscribe_bind(consumer, stream)
     while True:
         try:

@@ -23,6 +23,7 @@ from opentelemetry.trace import Span as OtelSpan
 
 from shared import attributes as names
 from shared.errors import CoxswainError, InputError, RejectedError
+from shared.telemetry.attempts import current_attempt
 from shared.telemetry.context import format_traceparent, remote
 
 if TYPE_CHECKING:
@@ -111,21 +112,23 @@ def open_span(
             got=repr(name),
             advice="Use one that is there, or add it there.",
         )
+    attempt = current_attempt.get()
+    first = attempt is not None and attempt.own is None
+    given = (get_current_span(context) for context in links)
+    linked = [span.get_span_context() for span in given if span is not INVALID_SPAN]
     with tracer.start_as_current_span(
         f"{name} {of}" if of else name,
         context=parent,
         kind=kind,
         attributes=_checked(attributes or {}),
-        links=[
-            Link(span.get_span_context())
-            for span in (get_current_span(context) for context in links)
-            if span is not INVALID_SPAN
-        ],
+        links=[Link(each) for each in (*linked, *(attempt.earlier if attempt and first else ()))],
         # How a span ends is ours to say: a rejection is an outcome, not an error.
         record_exception=False,
         set_status_on_exception=False,
         start_time=begun_unix_ns,
     ) as span:
+        if attempt is not None and first:
+            attempt.own = span.get_span_context()
         try:
             yield Span(span)
         except RejectedError as error:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from services.executor.loader import LoadedScheduler
+from services.executor.loader import LoadedScheduler, Sealed
 
 Facts = dict[str, Any]
 HOG = "while :; do :; done"
@@ -139,6 +139,12 @@ def affinity(policy: LoadedScheduler, seconds: float) -> Facts:
         }
 
 
+def idle_ticks() -> int:
+    """Of all CPUs together, since boot. What other tasks use up is not idle."""
+    total = Path("/proc/stat").read_text().splitlines()[0].split()
+    return int(total[4]) + int(total[5])
+
+
 def idle_cpus(policy: LoadedScheduler, seconds: float) -> Facts:
     """As many hogs as CPUs, all started on CPU 0 and then set free: nobody idles beside them."""
     with tasks(*[shell(HOG, cpu=0)] * 2) as pids:
@@ -146,16 +152,19 @@ def idle_cpus(policy: LoadedScheduler, seconds: float) -> Facts:
         for pid in pids:
             os.sched_setaffinity(pid, {0, 1})
         time.sleep(0.5)
-        before = [cpu_ticks(pid) for pid in pids]
+        before, hogs = idle_ticks(), [cpu_ticks(pid) for pid in pids]
         started = time.monotonic()
         time.sleep(seconds)
         passed = (time.monotonic() - started) * os.sysconf("SC_CLK_TCK")
-        return {"share": sum(cpu_ticks(p) - b for p, b in zip(pids, before, strict=True)) / passed}
+        return {
+            "idle": (idle_ticks() - before) / passed,
+            "ticks": [cpu_ticks(pid) - was for pid, was in zip(pids, hogs, strict=True)],
+        }
 
 
 def main() -> None:
     scenario = {f.__name__: f for f in (mixed, crowd, weights, affinity, idle_cpus)}[sys.argv[1]]
-    with LoadedScheduler(Path(sys.argv[2]).read_bytes()) as policy:
+    with LoadedScheduler(Sealed(Path(sys.argv[2]).read_bytes())) as policy:
         policy.configure(name="cox_test", timeout_ms=10_000, values={})
         policy.load()
         policy.attach(deadline_s=60)

@@ -1,19 +1,33 @@
-"""The gate from outside: source and manifest in, object or reasons out. Real clang and linker."""
+"""The gate from outside: source and manifest in, object or reasons out. Real clang and linker.
+
+What it stops is in tests/gate: a corpus, and random hooks.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+import struct
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from services.executor.gate import Accepted, BuildRequest, Rejected, Workshop, build
+from services.executor.gate import (
+    Accepted,
+    BuildRequest,
+    Rejected,
+    Workshop,
+    build,
+    check_object,
+)
 from services.executor.gate.elf import ObjectFile
+from services.executor.gate.linker import LinkError, link
+from services.executor.gate.pipeline import judge
+from services.executor.gate.stage import Work
 from services.executor.gate.workshop import BPF
 from shared.policies import Catalogue, Parameter
-from tests.bpf.fixtures.policies import HOSTILE, hooks, manifest
+from tests.bpf.fixtures.policies import hooks, manifest
 
 
 @pytest.fixture(scope="session")
@@ -36,14 +50,10 @@ def test_every_shipped_policy_is_built(workshop: Workshop, name: str) -> None:
     assert isinstance(outcome, Accepted), outcome
     assert outcome.artifact.sha256 == hashlib.sha256(outcome.object).hexdigest()
     assert outcome.artifact.evidence["insns_rank"] >= 2
+    assert outcome.artifact.evidence["steps_rank"] <= outcome.artifact.evidence["insns_rank"]
+    assert outcome.artifact.evidence["stack_bytes"] <= 512
     assert outcome.artifact.evidence["warnings"] == 0
     assert [verdict.passed for verdict in outcome.verdicts] == [True] * 5
-
-
-@pytest.mark.parametrize("name", list(HOSTILE))
-def test_hooks_may_answer_anything(workshop: Workshop, name: str) -> None:
-    request = BuildRequest(manifest=manifest(name), source=HOSTILE[name])
-    assert isinstance(build(request, workshop), Accepted)
 
 
 def test_the_same_input_gives_the_same_bytes_wherever_it_is_built(tmp_path: Path) -> None:
@@ -77,176 +87,17 @@ def test_the_manifest_sets_the_frame(workshop: Workshop) -> None:
     assert window(frame_window_ns=70_000_000) == 70_000_000
 
 
-@pytest.mark.parametrize(
-    ("answer", "callee"),
-    [
-        ("((long (*)(void))36)()", "helper 36"),  # bpf_probe_write_user, by number
-        ("((long (*)(void *))113)((void *)cpu)", "helper 113"),
-        ("((long (*)(u64))task->pages)(1)", "through a register"),
-    ],
-)
-def test_calls_are_found_in_the_bytecode(workshop: Workshop, answer: str, callee: str) -> None:
-    outcome = rejected(workshop, hooks(rank=answer))
-    assert outcome.stage == "proof"
-    assert outcome.reasons[0].rule == "call"
-    assert callee in outcome.reasons[0].text
-
-
-EXTRA = {
-    "a program": (
-        '__attribute__((section("kprobe/x"), used)) int p(void *c) { return 0; }',
-        "section",
-    ),
-    "another struct_ops": (
-        (
-            "struct tcp_congestion_ops { int x; };\n"
-            '__attribute__((section(".struct_ops"), used)) struct tcp_congestion_ops o = { 1 };'
-        ),
-        "section",
-    ),
-    "a map": (
-        (
-            "struct { int (*type)[2]; int (*max_entries)[1]; u32 *key; u64 *value; } m "
-            '__attribute__((section(".maps"), used));'
-        ),
-        "section",
-    ),
-    "a writable global": ("u64 written = 1; u64 *leak(void) { return &written; }", "section"),
-    "a zeroed global": ("u64 written; u64 *leak(void) { return &written; }", "section"),
-    "a string of its own section": (
-        '__attribute__((section("license"), used)) char l[] = "x";',
-        "section",
-    ),
-    "a function of its own": (
-        (
-            "__attribute__((noinline)) static u64 twice(u64 x) { return x * x * 3; }\n"
-            "u64 more(u64 x) { return twice(x) + 1; }"
-        ),
-        "function",
-    ),
-    "a kernel function": (
-        (
-            '__attribute__((section(".ksyms"))) extern void bpf_rcu_read_lock(void);\n'
-            "u64 more(void) { bpf_rcu_read_lock(); return 0; }"
-        ),
-        "function",
-    ),
-    "the frame's function": ("long cox_group_offset(u32 s) { return 0; }", "function"),
-    "the frame's setting": ("const volatile u64 frame_window_ns = 1;", "parameter"),
-    "much data": ("static const volatile u64 table[1000] = { 1 };\n", "data"),
-}
-
-
-@pytest.mark.parametrize("what", list(EXTRA))
-def test_an_object_holds_nothing_besides_the_hooks(workshop: Workshop, what: str) -> None:
-    text, rule = EXTRA[what]
-    rank = "(s64)table[task->pages % 1000]" if "table" in text else "0"
-    source = hooks(rank=rank).replace("s64 cox_rank", text + "\ns64 cox_rank", 1)
-    outcome = rejected(workshop, source)
-    assert outcome.stage == "proof"
-    assert rule in {reason.rule for reason in outcome.reasons}
-
-
-IMPURE = {
-    "loop": ("({ s64 n = 0; for (u64 i = 0; i < task->pages; i++) n ^= n * 3 + i; n; })", "loop"),
-    "store": ("({ ((struct cox_task *)task)->weight = 10000; 0; })", "store"),
-    "store elsewhere": ("({ *(volatile u64 *)task->pages = 1; 0; })", "store"),
-    "atomic": ("({ __sync_fetch_and_add((u64 *)&task->pages, 1); 0; })", "store"),
-}
-
-
-@pytest.mark.parametrize("what", list(IMPURE))
-def test_hooks_are_pure(workshop: Workshop, what: str) -> None:
-    answer, rule = IMPURE[what]
-    outcome = rejected(workshop, hooks(rank=answer))
-    assert outcome.stage == "proof"
-    assert {reason.rule for reason in outcome.reasons} == {rule}
-
-
-def test_a_hook_may_use_its_stack_constant_tables_and_loops_that_unroll(
-    workshop: Workshop,
-) -> None:
-    rank = """({
-        volatile u64 local[4] = { 1, 2, 3, task->pages };
-        s64 sum = table[task->weight & 7];
-        for (int i = 0; i < 4; i++) sum += local[i] / -3;
-        sum; })"""
-    table = "static const volatile u64 table[8] = { 3, 1, 4, 1, 5, 9, 2, 6 };\n"
-    source = hooks(rank=rank).replace("s64 cox_rank", table + "s64 cox_rank", 1)
-    outcome = build(BuildRequest(manifest=manifest("tables"), source=source), workshop)
-    assert isinstance(outcome, Accepted), outcome
-
-
-def test_a_hook_has_a_limit_of_instructions(workshop: Workshop) -> None:
-    long = "\n ^ ".join(f"(cpu->now_ns * {2 * i + 3} >> {i % 60})" for i in range(300))
-    outcome = rejected(workshop, hooks(rank=f"(s64)({long})"))
-    assert outcome.reasons[0].rule == "size"
-
-
 def test_all_four_hooks_are_needed(workshop: Workshop) -> None:
     outcome = rejected(workshop, hooks().replace("cox_place", "cox_place_"))
     assert {r.rule for r in outcome.reasons} >= {"hook", "function"}
 
 
-SOURCES = {
-    "asm": ('__asm__ volatile("exit");', "word"),
-    "incbin": ('asm(".incbin \\"/etc/passwd\\"");', "word"),
-    "embed": ('static const char f[] = {\n#embed "/etc/passwd"\n};', "directive"),
-    "include": ('#include "/etc/passwd"', "include"),
-    "system include": ("#include <linux/bpf.h>", "include"),
-    "include by macro": ('#define F "/etc/passwd"\n#include F', "include"),
-    "include behind a comment": ('/* */ #include "/etc/passwd"', "spelling"),
-    "include with a comment inside": ('#/**/include "/etc/passwd"', "directive"),
-    "include in two lines": ('#inc\\\nlude "/etc/passwd"', "directive"),
-    "include by digraph": ('%:include "/etc/passwd"', "spelling"),
-    "has_include": ('#if __has_include("/etc/shadow")\n#endif', "word"),
-    "line": ('#line 1 "/etc/passwd"', "directive"),
-    "pragma": ('#pragma clang section text="kprobe/x"', "directive"),
-    "pragma operator": ('_Pragma("clang section")', "word"),
-    "file name": ("static const char *f = __FILE__;", "word"),
-    "homoglyph": ("u64 c\u043ex;", "characters"),
-    "bidi": ("/* \u202e */", "characters"),
-    "nul": ("\0", "characters"),
-    "kernel relocation": (
-        "struct task_struct { int pid; } __attribute__((preserve_access_index));",
-        "word",
-    ),
-}
-
-
-@pytest.mark.parametrize("what", list(SOURCES))
-def test_the_text_keeps_the_compiler_from_the_machines_files(workshop: Workshop, what: str) -> None:
-    text, rule = SOURCES[what]
-    outcome = rejected(workshop, text + hooks())
-    assert outcome.stage == "source"
-    assert rule in {reason.rule for reason in outcome.reasons}
-    assert all(reason.line >= 1 for reason in outcome.reasons)
-
-
-def test_words_split_across_lines_do_not_get_past_the_compiler(workshop: Workshop) -> None:
-    outcome = rejected(workshop, 'as\\\nm(".incbin \\"/etc/passwd\\"");' + hooks())
-    assert outcome.stage == "compile"
-
-
-def test_source_has_a_limit_of_size(workshop: Workshop) -> None:
-    outcome = rejected(workshop, hooks() + "\n" * 65536)
-    assert (outcome.stage, outcome.reasons[0].rule) == ("source", "size")
-
-
 def test_a_mistake_is_reported_with_its_line_and_without_a_path(workshop: Workshop) -> None:
     outcome = rejected(workshop, hooks(rank="task->comm"))
     assert outcome.stage == "compile"
-    assert outcome.reasons[0].line == 4
+    assert outcome.reasons[0].line == 3
     assert "no member named 'comm'" in outcome.reasons[0].text
     assert not any("/" in reason.text for reason in outcome.reasons)
-
-
-def test_a_macro_bomb_ends_within_the_limits(workshop: Workshop) -> None:
-    bomb = "#define A0 0+0\n" + "".join(
-        f"#define A{i} A{i - 1}+A{i - 1}+A{i - 1}+A{i - 1}\n" for i in range(1, 17)
-    )
-    outcome = rejected(workshop, bomb + hooks(rank="A16"))
-    assert outcome.stage == "compile"
 
 
 PARAMETER = Parameter(
@@ -280,3 +131,42 @@ def test_a_manifest_that_would_let_tasks_wait_too_long_is_refused(workshop: Work
     assert rejected(workshop, hooks(), manifest=slow).stage == "bound"
     odd = manifest("tried", frame_warp=1)
     assert rejected(workshop, hooks(), manifest=odd).stage == "bound"
+
+
+def test_compiled_hooks_are_judged_like_their_source(workshop: Workshop, tmp_path: Path) -> None:
+    policy = Catalogue.load()["latency"]
+    work = Work(
+        manifest=policy.manifest, source=policy.source, workshop=workshop, directory=tmp_path
+    )
+    assert judge(work)[-1].passed
+    verdicts = check_object(work.hooks, policy.manifest, workshop)
+    assert [verdict.stage for verdict in verdicts] == ["bound", "proof", "link"]
+    assert verdicts[-1].passed
+    told = check_object(work.hooks, manifest("tried"), workshop)[-1]
+    assert "not in the manifest" in told.reasons[0].text
+
+
+def test_what_the_proof_says_has_a_line_of_the_source(workshop: Workshop) -> None:
+    outcome = rejected(workshop, hooks(place="*(volatile u32 *)task->pages"))
+    assert outcome.stage == "proof"
+    assert {reason.line for reason in outcome.reasons} == {5}
+
+
+def test_a_crash_of_the_compiler_is_a_reason_and_says_nothing_about_the_machine(
+    workshop: Workshop,
+) -> None:
+    outcome = rejected(workshop, hooks(rank="\n".join(["- " * 100] * 100) + "1"))
+    assert (outcome.stage, outcome.reasons[0].rule) == ("compile", "failed")
+    assert "/" not in outcome.reasons[0].text
+
+
+def test_a_crash_of_the_linker_is_a_reason(tmp_path: Path) -> None:
+    """Behind the proof's back: its list of sections refuses what crashes libbpf."""
+    crashing = tmp_path / "hooks.o"
+    workshop = Workshop(cache=tmp_path / "cache")
+    data = bytearray(workshop.frame())
+    table = struct.unpack_from("<Q", data, 40)[0]
+    data[table + 64 : table + 68] = b"\xff\xff\xff\x7f"
+    crashing.write_bytes(data)
+    with pytest.raises(LinkError, match="crashed"):
+        link([crashing], tmp_path / "out.o")

@@ -52,6 +52,9 @@ def build(number: int) -> BuildCommand:
     return BuildCommand(optimization=f"o{number}", policy="fair")
 
 
+HALF_A_YEAR_S = 180 * 86_400
+
+
 async def test_a_command_is_handled_once_and_is_gone(bus: Bus) -> None:
     seen: list[str] = []
     done = asyncio.Event()
@@ -350,9 +353,17 @@ async def test_a_bucket_of_an_older_version_keeps_its_records(nats_url: str, bus
             await records.put("a", Cost(tokens=tokens))
         await provision(older.js, older.subjects)
         assert [record.value.tokens for record in await records.all()] == [4]
-        assert (await older.js.stream_info(f"KV_{bucket}")).state.messages == 1
+        info = await older.js.stream_info(f"KV_{bucket}")
+        assert info.state.messages == 1
+        assert info.config.max_age == HALF_A_YEAR_S
     finally:
         await older.close()
+
+
+async def test_what_optimizations_were_is_not_kept_for_ever_and_what_hosts_are_is(bus: Bus) -> None:
+    for bucket, age_s in (("optimizations", HALF_A_YEAR_S), ("hosts", 0)):
+        config = (await bus.js.stream_info(f"KV_{bus.subjects.namespace}-{bucket}")).config
+        assert config.max_age == age_s
 
 
 async def test_there_is_room_for_ten_thousand_hosts(bus: Bus) -> None:
@@ -422,6 +433,24 @@ async def test_a_question_ends_when_the_connection_does(tmp_path: Path) -> None:
     finally:
         await bus.close()
         server.stop()
+
+
+async def test_only_a_call_that_says_so_has_all_look_what_they_stand_on(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The roll is called for requests, too: ten thousand hosts would look each time."""
+    looks: list[bool] = []
+    monkeypatch.setattr(bus.footing, "suspect", lambda: looks.append(True))
+    heard = await bus.nc.subscribe(bus.subjects.heartbeats())
+    beating = asyncio.create_task(service.beat(bus, "observer", "h1", "h1"))
+    await heard.next_msg(timeout=20)
+    await service.call_roll(bus)
+    await heard.next_msg(timeout=20)
+    assert looks == []
+    await service.call_roll(bus, look=True)
+    await heard.next_msg(timeout=20)
+    assert looks == [True]
+    beating.cancel()
 
 
 async def test_everybody_answers_a_roll_call(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

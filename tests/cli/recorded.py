@@ -28,6 +28,7 @@ from shared.messages import (
     Inventory,
     Judged,
     Message,
+    Neighbour,
     Objective,
     OptimizeRequest,
     Plan,
@@ -41,7 +42,7 @@ from shared.messages import (
     TrialEnded,
     TrialSpec,
 )
-from shared.optimization import Optimization, TrialRecord
+from shared.optimization import Incumbent, Optimization, TrialRecord
 from shared.telemetry import otlp_json
 from shared.telemetry.records import Kind, SpanRecord
 
@@ -56,6 +57,7 @@ CANDIDATE = Candidate(
     predicted_low=0.35,
     predicted_high=0.7,
 )
+NEIGHBOUR = Guardrail(metric="build.builds_per_hour", direction="higher", unit="1/h")
 SHA = "ab" * 32
 
 
@@ -67,16 +69,30 @@ class Recorded:
     events: list[tuple[str, str, Message]] = field(default_factory=list)
 
     async def publish(self, bus: Bus, *, until: int | None = None, since: int = 0) -> None:
-        """Put events onto the bus as the services would have; the record too, once all are."""
+        """Put events onto the bus as the services would have.
+
+        The record is there before the last of all: a planner writes first, then it tells.
+        """
+        if until is not None:
+            await self._tell(bus, since, until)
+            return
+        last = max(since, len(self.events) - 1)
+        await self._tell(bus, since, last)
+        await (await bus.records("optimizations", Optimization)).put(self.record.id, self.record)
+        await self._tell(bus, last, len(self.events))
+
+    async def _tell(self, bus: Bus, since: int, until: int) -> None:
         for number, (service, fact, message) in enumerate(self.events[since:until], since):
             await bus.publish(
-                bus.subjects.event(service, fact, self.record.id),  # type: ignore[arg-type]
+                bus.subjects.event(
+                    service,  # type: ignore[arg-type]
+                    fact,
+                    self.record.id,
+                    getattr(message, "host", None),
+                ),
                 message,
                 message_id=f"{self.record.id}-{number}",
             )
-        if until is None:
-            records = await bus.records("optimizations", Optimization)
-            await records.put(self.record.id, self.record)
 
     async def publish_spans(self, bus: Bus) -> None:
         """A small trace with one root."""
@@ -127,6 +143,32 @@ def optimization(
     return told.done()
 
 
+def crowded() -> Recorded:
+    """The same with a neighbour, for which the host keeps what is the baseline then."""
+    told = _Telling()
+    told.guardrails.append(NEIGHBOUR)
+    told.accept()
+    told.profile()
+    told.plan([CANDIDATE])
+    told.build()
+    told.try_out(0.45, 0.08, 12, 1.0)
+    told.end()
+    recorded = told.done()
+    recorded.record = msgspec.structs.replace(
+        recorded.record,
+        guardrails=told.guardrails,
+        beside=[Neighbour(workload="build", why="lab-1 keeps fair for it, by o0")],
+        incumbent=Incumbent(
+            optimization="o0",
+            workloads=["build"],
+            candidate=msgspec.structs.replace(CANDIDATE, policy="fair", parameters={}),
+            gained="build's builds_per_hour at 1.100 times that under the kernel's default",
+        ),
+        guarded=True,
+    )
+    return recorded
+
+
 def rejected() -> Recorded:
     """The gate said no to the only candidate."""
     told = _Telling()
@@ -147,6 +189,7 @@ class _Telling:
         self.id = f"o{uuid.uuid4().hex[:12]}"
         self.trace_id = uuid.uuid4().hex
         self.request = OptimizeRequest(workload="wakeup", hosts=["lab-1", "lab-2"])
+        self.guardrails = [GUARDRAIL]
         self.events: list[tuple[str, str, Message]] = []
         self.trials: list[TrialRecord] = []
         self.builds: dict[str, Built] = {}
@@ -228,7 +271,7 @@ class _Telling:
     def try_out(self, gain: float, noise: float, pairs: int, harm: float) -> None:
         self._phase("trying", "confirm latency on lab-1")
         trial = f"{self.id}-t1"
-        spec = TrialSpec(objective=OBJECTIVE, guardrails=[GUARDRAIL], max_pairs=pairs)
+        spec = TrialSpec(objective=OBJECTIVE, guardrails=self.guardrails, max_pairs=pairs)
         rounds: list[Round] = []
         word: Judged | None = None
         chance = random.Random(3)
@@ -242,10 +285,15 @@ class _Telling:
                     index=index,
                     order="AB" if chance.random() < 0.5 else "BA",
                     seed=1000 + index,
-                    baseline={"wakeup_p99_us": base, "requests_per_s": chance.gauss(950, 3)},
+                    baseline={
+                        "wakeup_p99_us": base,
+                        "requests_per_s": chance.gauss(950, 3),
+                        **self._neighbours(chance),
+                    },
                     candidate={
                         "wakeup_p99_us": base * gain * math.exp(chance.gauss(0, noise)),
                         "requests_per_s": chance.gauss(950 * harm, 3),
+                        **self._neighbours(chance),
                     },
                     seconds=9.1,
                     gap_ns=41_000_000,
@@ -286,6 +334,9 @@ class _Telling:
         if word.verdict == "promote":
             self.terminal = "promoted"
             self._deploy()
+
+    def _neighbours(self, chance: random.Random) -> dict[str, float]:
+        return {each.metric: chance.gauss(400, 2) for each in self.guardrails[1:]}
 
     def _deploy(self) -> None:
         for host in self.request.hosts:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,16 +11,19 @@ import msgspec
 import pytest
 
 from cli.main import exit_code
+from services.executor.gate.workshop import find_toolchain
 from shared import errors
 from shared.bus import Bus
 from shared.errors import Problem, RequestError
 from shared.fingerprint import key
 from shared.fleet import ORDERS, Orders
 from shared.messages import (
+    AcceptedPart,
     CancelRequest,
     Ended,
     Heartbeat,
     Inventory,
+    Neighbour,
     OptimizeReply,
     OptimizeRequest,
     Reply,
@@ -28,6 +32,7 @@ from shared.messages import (
     SchedulerState,
     Selector,
 )
+from shared.signing import KEYS, SEEDS, SigningKeys, read_keys
 from tests.cli.conftest import CHECKOUT, Cox, CoxOnBus
 from tests.cli.recorded import Recorded, optimization, rejected
 
@@ -64,6 +69,7 @@ def test_the_front_page_lists_every_command(cox: Cox) -> None:
         *("up", "down", "keys", "lab", "hosts", "optimize", "status", "cancel", "trace", "revert"),
         *("pause", "resume", "freeze", "unfreeze"),
         *("policies", "gate", "bench", "schema", "doctor", "version", "report", "demo"),
+        "explain",
     ):
         assert f" {command} " in page.out
     assert "4 inconclusive" in page.out
@@ -74,6 +80,7 @@ def test_the_front_page_lists_every_command(cox: Cox) -> None:
     [
         ["optimize"],
         ["status"],
+        ["explain"],
         ["up"],
         ["hosts"],
         ["revert"],
@@ -88,6 +95,22 @@ def test_every_page_of_help_has_an_example(cox: Cox, command: list[str]) -> None
     page = cox(*command, "--help")
     assert page.code == 0
     assert f"Example: cox {' '.join(command)}" in " ".join(page.out.split())
+
+
+def test_signing_keys_are_replaced_with_an_overlap(cox: Cox, environment: dict[str, str]) -> None:
+    home = Path(environment["COX_HOME"]) / "keys"
+    keys = SigningKeys(home / SEEDS, home / KEYS)
+    none = cox("keys", "--rotate-signing")
+    assert none.code == 2
+    assert "signing keys cannot be read" in none.err
+    keys.ensure()
+    rotated = cox("keys", "--rotate-signing", "--json")
+    assert rotated.code == 0
+    assert "epoch 2" in rotated.err
+    assert str(home / KEYS) in rotated.err.replace("\n", "")
+    assert [key.epoch for key in read_keys(keys.keys, "keys")] == [1, 2]
+    assert cox("keys", "--retire-signing", "--json").code == 0
+    assert [key.epoch for key in read_keys(keys.seeds, "seeds")] == [2]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +132,8 @@ def test_every_page_of_help_has_an_example(cox: Cox, command: list[str]) -> None
         ["optimize", "wakeup", "--control", "60"],
         ["optimize", "wakeup", "--lease", "1"],
         ["optimize", "wakeup", "--fingerprint", "xyz"],
+        ["optimize", "wakeup", "--beside", "a b"],
+        ["optimize", "wakeup", *(f"--beside={name}" for name in "abcd")],
         ["revert"],
         ["revert", "lab-1", "--all"],
         ["policies", "show", "nobody"],
@@ -181,6 +206,29 @@ def test_the_gate_rejects_with_stage_rule_and_line(cox: Cox, tmp_path: Path) -> 
     assert document["reasons"][0]["text"]
 
 
+def test_the_gate_says_why_it_takes_no_whole_scheduler(cox: Cox, tmp_path: Path) -> None:
+    source = tmp_path / "own.bpf.c"
+    source.write_text('SEC(".struct_ops.link") struct sched_ext_ops own = { .name = "own" };\n')
+    ran = cox("gate", "check", str(source), "--json")
+    assert ran.code == 3
+    [reason] = ran.document["reasons"]
+    assert (reason["rule"], reason["line"]) == ("whole-scheduler", 1)
+    assert "Define cox_rank" in reason["text"]
+
+
+def test_the_gate_takes_compiled_hooks_and_gives_no_artifact(cox: Cox, tmp_path: Path) -> None:
+    built = tmp_path / "hooks.o"
+    clang, include = find_toolchain().clang, CHECKOUT / "bpf" / "include"
+    flags = ("-target", "bpf", "-mcpu=v4", "-O2", "-g", f"-I{include}")
+    subprocess.run([clang, *flags, "-c", LATENCY, "-o", built], check=True)
+    manifest = LATENCY.replace("hooks.bpf.c", "policy.toml")
+    ran = cox("gate", "check", str(built), "--manifest", manifest, "--json")
+    assert ran.code == 0
+    assert (ran.document["stages"], ran.document["artifact"]) == (["bound", "proof", "link"], None)
+    built.write_bytes(built.read_bytes()[:1000])
+    assert cox("gate", "check", str(built)).code == 3
+
+
 def test_version_doctor_and_benches_speak_json(cox: Cox) -> None:
     assert cox("version", "--json").document["coxswain"]
     assert "benches" in cox("bench", "--json").document
@@ -217,6 +265,7 @@ async def test_the_exit_code_says_how_it_ended(
         *("optimize", "wakeup", "--rounds", "16", "--policy", "latency"),
         *("--label", "role=web", "--kernel", "7.*", "--cohorts", "50,100", "--soak", "9"),
         *("--control", "20", "--lease", "60", "--fingerprint", "0123456789abcdef"),
+        *("--beside", "build", "--beside", "pulse", "--alone"),
     )
     assert (ran.code, ran.err) == (code, "")
     assert asked[0].select == Selector(
@@ -225,6 +274,7 @@ async def test_the_exit_code_says_how_it_ended(
     assert asked[0].rollout == Rollout(
         cohorts=(50, 100), soak_s=9.0, control_percent=20, lease_s=60.0
     )
+    assert (asked[0].beside, asked[0].alone) == (["build", "pulse"], True)
     assert terminal in ran.out
     assert asked[0].budget.rounds == 16
     assert asked[0].policies == ["latency"]
@@ -341,6 +391,25 @@ async def test_nobody_to_ask_is_said_at_once(bus: Bus, cox_on_bus: CoxOnBus) -> 
     ran = await cox_on_bus("optimize", "wakeup", "--detach")
     assert ran.code == 1
     assert "nobody answers" in ran.err
+
+
+async def test_neighbours_are_shown_when_it_is_accepted(bus: Bus, cox_on_bus: CoxOnBus) -> None:
+    part = AcceptedPart(
+        optimization="o2",
+        hosts=["lab-1"],
+        beside=[Neighbour(workload="wakeup", why="lab-1 keeps latency for it, by o1")],
+        unguarded="lab-1 keeps fair for build, and the request is alone",
+    )
+
+    async def accept(_request: OptimizeRequest) -> OptimizeReply:
+        return OptimizeReply(accepted=True, optimization="o2", hosts=["lab-1"], parts=[part])
+
+    await bus.serve(bus.subjects.optimize, OptimizeRequest, accept, queue="p", refuse=refused)
+    ran = await cox_on_bus("optimize", "pulse", "--detach")
+    assert "beside wakeup: lab-1 keeps latency for it, by o1" in ran.out
+    assert "lab-1 keeps fair for build, and the request is alone" in ran.out
+    told = (await cox_on_bus("optimize", "pulse", "--detach", "--json")).document
+    assert told["parts"][0]["beside"][0]["workload"] == "wakeup"
 
 
 async def test_detached_returns_the_ids(bus: Bus, cox_on_bus: CoxOnBus) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -18,7 +17,8 @@ from shared.bus.provision import provision
 from shared.bus.server import NatsServer
 from shared.optimization import Optimization
 from shared.subjects import Subjects
-from tests.cli.recorded import Recorded, optimization, rejected
+from tests.cli.recorded import Recorded, crowded, optimization, rejected
+from tests.eventually import eventually
 
 
 class Heard:
@@ -37,11 +37,6 @@ class Heard:
 
     def link(self, *, connected: bool) -> None:
         self.links.append(connected)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what is waited for has no event
-        await asyncio.sleep(0.05)
 
 
 async def facts_of(bus: Bus, recorded: Recorded) -> list[Fact]:
@@ -83,9 +78,9 @@ async def test_a_server_that_dies_and_comes_back_costs_no_event(tmp_path: Path) 
         follower = Follower(bus, recorded.record.id, view)
         following = asyncio.create_task(follower.run())
         async with asyncio.timeout(60):
-            await until(lambda: len(view.names) == 8)
+            await eventually(lambda: len(view.names) == 8)
             server.kill()
-            await until(lambda: bool(view.links))
+            await eventually(lambda: view.links)
             server.start()
             await recorded.publish(bus, since=8)
             await following
@@ -129,6 +124,15 @@ def test_every_round_is_a_line_with_both_sides_and_where_it_stands() -> None:
     assert "median" in rounds[-1]
     assert "promote after" in text
     assert "lab-2 runs coxswain_latency" in text
+
+
+def test_neighbours_are_told_with_their_guardrails_and_the_baseline() -> None:
+    text = told(crowded())
+    assert "build: lab-1 keeps fair for it, by o0" in text
+    assert "guarded: build.builds_per_hour at least 0.952" in text
+    assert "compared with fair 1.0.0, which o0 has deployed" in text
+    assert "0.950× the kept fair's" in text
+    assert "beside" not in told(optimization())
 
 
 def test_a_rejection_is_told_with_stage_rule_and_line() -> None:

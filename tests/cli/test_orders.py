@@ -14,7 +14,9 @@ from shared.messages import (
     Message,
     PauseRequest,
     Reply,
+    ResetRequest,
     ResumeRequest,
+    SchedulerState,
 )
 from tests.cli.conftest import Cox, CoxOnBus
 from tests.cli.recorded import optimization
@@ -82,3 +84,20 @@ def test_every_order_has_an_example(cox: Cox, command: str) -> None:
     page = cox(*command.split(), "--help")
     assert page.code == 0
     assert f"Example: cox {command}" in " ".join(page.out.split())
+
+
+async def test_a_reset_reaches_the_host_and_shows_its_breaker(
+    bus: Bus, cox_on_bus: CoxOnBus
+) -> None:
+    heard: list[Message] = []
+
+    async def answer(request: ResetRequest) -> SchedulerState:
+        heard.append(request)
+        return SchedulerState(host="lab-1", boot_id="b", state="disabled")
+
+    subject = bus.subjects.endpoint("executor", "reset", "lab-1")
+    await bus.serve(subject, ResetRequest, answer, queue="lab-1")
+    ran = await cox_on_bus("hosts", "reset", "lab-1", "--json")
+    assert ran.code == 0
+    assert heard == [ResetRequest()]
+    assert json.loads(ran.out)["state"]["breaker"] == "closed"

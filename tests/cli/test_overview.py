@@ -8,8 +8,10 @@ import itertools
 import json
 import os
 import pty
+import re
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -141,7 +143,7 @@ async def test_the_page_has_hosts_live_trials_ends_and_dead_letters(
     page, document = await asyncio.gather(cox_on_bus("status"), cox_on_bus("status", "--json"))
     beating.cancel()
     for words in (
-        *("lab-1", "ready", "latency", live.id, "trying it against the default"),
+        *("lab-1", "ready", "latency", live.id, "trying it in paired rounds"),
         *("5 of ", "pairs", "of 24", "rejected", "1 dead letter"),
     ):
         assert words in page.out
@@ -193,7 +195,7 @@ async def test_watching_as_json_is_a_document_a_change(
 
         async def until(wanted: Any) -> None:
             assert process.stdout is not None
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 while not documents or not wanted(documents[-1]):
                     documents.append(json.loads(await process.stdout.readline()))
 
@@ -304,3 +306,23 @@ async def test_optimizations_are_limited_and_say_what_was_left_out(
     assert [line["created_unix_ns"] for line in lines] == [3, 2]
     assert document.document["more"] == 1
     assert "None of 4" in none.out
+
+
+def test_a_host_that_loads_nothing_says_why() -> None:
+    inventory = optimization().record.inventories["lab-1"]
+    told = replace(
+        state("lab-1"),
+        guarded=False,
+        breaker="open",
+        breaker_until_unix_ns=time.time_ns() + 60 * 10**9,
+        breaker_why="3 faults",
+        quarantined=["a" * 64],
+    )
+    host = Host(host="lab-1", inventory=inventory, scheduler=told)
+    (shown,) = compose([host], [], dead_letters=0).hosts
+    assert not shown.ready
+    assert shown.obstacles[0] == "it has no guard"
+    assert re.fullmatch(r"its breaker is open until [\d:]{8}: 3 faults", shown.obstacles[1])
+    assert (shown.breaker, shown.quarantined) == ("open", ["a" * 64])
+    over = Host(host="lab-1", inventory=inventory, scheduler=replace(told, breaker="half-open"))
+    assert over.obstacles == ["it has no guard"]

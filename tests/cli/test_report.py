@@ -6,17 +6,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from cli.follow.facts import Fact
 from cli.follow.life import Life
 from cli.report.compose import compose
 from cli.report.model import Report
 from cli.report.picture import draw
+from cli.report.table import result
 from cli.report.write import encode, write_report
 from shared.bus import Bus
 from shared.errors import MachineError, RequestError
 from shared.messages import Round
-from tests.cli.recorded import Recorded, optimization, rejected
+from tests.cli.recorded import Recorded, crowded, optimization, rejected
 
 
 def report_of(recorded: Recorded) -> Report:
@@ -52,6 +54,25 @@ def test_a_promotion_carries_every_raw_value_and_what_decided() -> None:
     assert report.versions.virtualization == "qemu-tcg"
 
 
+def test_neighbours_and_what_was_kept_for_them_stand_in_the_report() -> None:
+    report = report_of(crowded())
+    assert [each.workload for each in report.beside] == ["build"]
+    assert report.against is not None
+    assert report.against.optimization == "o0"
+    trial = report.decisive_trial
+    assert trial is not None
+    (neighbour,) = (each for each in trial.metrics if each.metric == "build.builds_per_hour")
+    assert (neighbour.role, neighbour.unit) == ("guardrail", "1/h")
+    console = Console(width=120, markup=False, highlight=False)
+    with console.capture() as captured:
+        console.print(result(report))
+    shown = captured.get()
+    row = next(line for line in shown.splitlines() if "build.builds_per_hour" in line)
+    assert "guardrail: clear" in row
+    assert "kept fair" in shown
+    assert "build: lab-1 keeps fair for it, by o0" in shown
+
+
 def test_harm_is_reported_as_harm() -> None:
     report = report_of(optimization(gain=0.9, harm=0.8))
     assert report.terminal == "kept-default"
@@ -68,7 +89,11 @@ def test_a_rejection_has_reasons_and_no_trial() -> None:
     assert report.trials == []
 
 
-@pytest.mark.parametrize("recorded", [optimization(), rejected()], ids=["promoted", "rejected"])
+@pytest.mark.parametrize(
+    "recorded",
+    [optimization(), crowded(), rejected()],
+    ids=["promoted", "crowded", "rejected"],
+)
 def test_report_json_reads_back_as_what_was_written(recorded: Recorded) -> None:
     report = report_of(recorded)
     data = encode(report)
@@ -97,8 +122,8 @@ def test_a_side_without_a_number_is_kept_and_gives_no_ratio() -> None:
 
 @pytest.mark.parametrize(
     "recorded",
-    [optimization(), optimization(gain=1.0, noise=0.02, pairs=8), rejected()],
-    ids=["promoted", "kept-default", "rejected"],
+    [optimization(), crowded(), optimization(gain=1.0, noise=0.02, pairs=8), rejected()],
+    ids=["promoted", "crowded", "kept-default", "rejected"],
 )
 def test_the_picture_is_drawn_whatever_came_of_it(recorded: Recorded, tmp_path: Path) -> None:
     path = tmp_path / "report.png"

@@ -60,7 +60,7 @@ def built(subjects: Subjects, channel: Channel) -> str:
         case "command":
             return subjects.command(service, channel.verb, host)
         case "event":
-            return subjects.event(service, channel.verb, "o")
+            return subjects.event(service, channel.verb, "o", host)
         case "heartbeat":
             return subjects.heartbeat("planner", "i")
         case "call":
@@ -102,6 +102,9 @@ def test_one_message_s_schema_stands_alone() -> None:
     schema = schema_of("OptimizeRequest")
     assert schema["$schema"].startswith("https://json-schema.org/")
     assert "workload" in schema["$defs"]["OptimizeRequest"]["required"]
+    request = schema["$defs"]["OptimizeRequest"]["properties"]
+    assert (request["beside"]["maxItems"], request["alone"]["type"]) == (3, "boolean")
+    assert "beside" in schema_of("MeasureRequest")["$defs"]["MeasureRequest"]["properties"]
     assert schema_of("Report")["$defs"]["Report"]["properties"]["trials"]
     with pytest.raises(InputError):
         schema_of("Nobody")

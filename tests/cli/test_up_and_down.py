@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -15,9 +16,13 @@ import pytest
 
 from cli.fleet.state import FleetState, Member
 from cli.fleet.supervisor import choose_port
+from shared.bus import Bus, connect
+from shared.bus.credentials import Credentials
+from shared.bus.provision import central_streams
 from shared.bus.server import free_port
 from shared.errors import InputError
 from shared.microvm.process import ProcessId
+from shared.subjects import Subjects
 from tests.cli.conftest import Cox
 from tests.metrics.conftest import scraped
 
@@ -99,6 +104,38 @@ def test_a_whole_life(cox: Cox, home: Path, started: FleetState) -> None:
     assert not (home / "fleet.json").exists()
     nothing = cox("down")
     assert (nothing.code, nothing.out) == (0, "nothing ran\n")
+
+
+async def test_what_somebody_deletes_is_made_again_and_no_service_ends_of_it(
+    cox: Cox, home: Path, started: FleetState
+) -> None:
+    """With the keys of a fleet: each may look for what it needs, and nobody else makes anything."""
+    key = Credentials(key=home / "keys" / "operator.nk")
+    bus = await connect(started.url, Subjects(started.namespace), "test", credentials=key)
+    try:
+        for stream in ("EVENTS", "COMMANDS"):
+            await bus.js.delete_stream(bus.subjects.stream(stream))  # type: ignore[arg-type]
+        await bus.js.delete_key_value(bus.subjects.bucket("fleet"))
+        logs = {name: Path(member_of(home, name).log) for name in NAMES[1:]}
+        until(lambda: all(noticed(log) for log in logs.values()))
+        async with asyncio.timeout(60):
+            while set(central_streams(bus.subjects)) - set(await names_of(bus)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        await bus.close()
+    until(lambda: read(home).ready)
+    assert [member.restarts for member in read(home).members] == [0, 0, 0, 0]
+    assert "permissions violation" not in "".join(log.read_text() for log in logs.values()).lower()
+    assert cox("status").code == 0
+
+
+def noticed(log: Path) -> bool:
+    text = log.read_text()
+    return '"bus.gone"' in text or '"bus.made_anew"' in text
+
+
+async def names_of(bus: Bus) -> list[str]:
+    return [info.config.name or "" for info in await bus.js.streams_info()]
 
 
 @pytest.fixture

@@ -93,10 +93,15 @@ def optimized(fleet: Fleet) -> OptimizeReply:
 
 
 async def test_every_host_is_there_on_a_kernel_of_its_own(fleet: Fleet) -> None:
+    hosts: dict[str, Inventory] = {}
     async with fleet.bus() as bus:
-        found = await (await bus.records("hosts", Inventory)).all("*.inventory")
-        hosts = {record.value.host: record.value for record in found}
-    assert sorted(hosts) == fleet.hosts
+        records = await bus.records("hosts", Inventory)
+        deadline = time.monotonic() + PATIENCE_S
+        # A host is healthy once it is connected; it says what it is as soon as it has looked.
+        while sorted(hosts) != fleet.hosts:
+            assert time.monotonic() < deadline, f"only {sorted(hosts)} have said what they are"
+            hosts = {each.value.host: each.value for each in await records.all("*.inventory")}
+            await asyncio.sleep(0.2)
     assert all(host.sched_ext and not host.obstacles for host in hosts.values())
     assert len({host.boot_id for host in hosts.values()}) == len(hosts)
 
@@ -186,7 +191,9 @@ async def test_a_host_that_is_killed_comes_back_and_runs_what_the_record_says(
         assert now.state == "enabled"
         assert now.optimization == reply.optimization
     else:
-        assert now.state == "disabled", ended
+        # It still knows what was promoted before: its journal is on a disk that stays.
+        earlier_promotion = now.purpose == "deployed" and now.optimization != reply.optimization
+        assert now.state == "disabled" or earlier_promotion, ended
 
 
 async def test_without_a_certificate_or_a_key_nobody_is_let_in(fleet: Fleet) -> None:
@@ -197,6 +204,32 @@ async def test_without_a_certificate_or_a_key_nobody_is_let_in(fleet: Fleet) -> 
     ):
         with pytest.raises(BusUnavailableError):
             await connect(fleet.url, Subjects(), "stranger", credentials=credentials, patience_s=5)
+
+
+COMPILED = """
+from pathlib import Path
+from services.executor.gate.clang import FRAME_FLAGS, run_clang
+from services.executor.gate.workshop import Workshop
+key = "/secrets/nats.nk"
+print("outside", Path(key).read_text())
+for source in ("int x;", f'#include "{key}"', f'__asm__(".incbin \\\\"{key}\\\\"");'):
+    made = run_clang(Workshop().jail, source, "x.c", flags=FRAME_FLAGS, includes=())
+    print("inside", (made.object or b"") + made.diagnostics.encode())
+"""
+
+
+def test_the_gates_compiler_is_in_a_jail_where_not_even_its_key_can_be_read(fleet: Fleet) -> None:
+    container = fleet.inspect("gate")["Name"].removeprefix("/")
+    command = ["docker", "exec", container, "python3", "-c", COMPILED]
+    outside, *inside = subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout.split("inside ")
+    (seed,) = re.findall(r"\bSU[A-Z2-7]{56}\b", outside)
+    compiled, *stolen = inside
+    assert "ELF" in compiled
+    assert len(stolen) == 2
+    assert all("/secrets/nats.nk" in each for each in stolen)  # it was tried
+    assert all("ELF" not in each and seed not in each for each in stolen)
 
 
 def test_no_container_has_more_than_it_needs(fleet: Fleet) -> None:

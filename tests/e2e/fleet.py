@@ -19,6 +19,7 @@ from shared.bus import Bus, connect
 from shared.bus.credentials import Credentials
 from shared.errors import BusError
 from shared.messages import (
+    Budget,
     Message,
     OptimizeReply,
     OptimizeRequest,
@@ -33,6 +34,9 @@ from shared.subjects import Subjects
 COX = Path(sys.executable).with_name("cox")
 PATIENCE_S = 420.0
 """For one optimization of `pulse` on a busy, emulated machine."""
+
+HOST = "lab-1"
+"""The first lab host: where most of it happens."""
 
 
 class Fleet:
@@ -89,10 +93,11 @@ class Fleet:
             await guest.close()
 
     async def kill_on(self, host: str, service: str) -> None:
-        """SIGKILL a host's service; systemd starts it again."""
+        """SIGKILL a host's service, not its guard; systemd starts it again."""
         async with self.guest(host) as guest:
             # The bracket keeps the command from finding itself.
-            pattern = f"[p]ython3 -m services.{service}"
+            role = " --role host" if service == "executor" else ""
+            pattern = f"[p]ython3 -m services.{service}{role}"
             done = await guest.run(["pkill", "--signal", "KILL", "-f", pattern], timeout_s=120)
             assert done.exit_code == 0, done.output
 
@@ -121,6 +126,20 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], patience_s: flo
 
 async def ask(bus: Bus, request: OptimizeRequest) -> OptimizeReply:
     return await bus.ask(bus.subjects.optimize, request, OptimizeReply, timeout_s=30)
+
+
+async def pulse_comes_to(bus: Bus, phase: str) -> str:
+    """A small optimization on the first host is asked for, and has come as far; its id."""
+    request = OptimizeRequest(
+        workload="pulse",
+        hosts=[HOST],
+        policies=["latency"],
+        budget=Budget(rounds=8, seconds=600),
+    )
+    reply = await ask(bus, request)
+    assert reply.accepted, reply.problem
+    await wait_for_phase(bus, reply.optimization, phase)
+    return reply.optimization
 
 
 async def record(bus: Bus, identity: str) -> Optimization:

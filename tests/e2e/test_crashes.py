@@ -11,14 +11,21 @@ import pytest
 from shared.bus import Bus
 from shared.messages import Budget, Ended, OptimizeRequest
 from shared.optimization import Optimization
-from tests.e2e.fleet import Fleet, ask, facts, scheduler, until, wait_for_phase
+from tests.e2e.fleet import (
+    HOST,
+    Fleet,
+    ask,
+    facts,
+    pulse_comes_to,
+    scheduler,
+    until,
+    wait_for_phase,
+)
 
 pytestmark = [
     pytest.mark.kernel,
     pytest.mark.timeout(1800),
 ]
-
-HOST = "lab-1"
 
 
 @pytest.mark.parametrize(
@@ -41,20 +48,12 @@ HOST = "lab-1"
 async def test_a_kill_ends_in_a_terminal_state(fleet: Fleet, victim: str, phase: str) -> None:
     await fleet.ready()
     async with fleet.bus() as bus:
-        request = OptimizeRequest(
-            workload="pulse",
-            hosts=[HOST],
-            policies=["latency"],
-            budget=Budget(rounds=8, seconds=600),
-        )
-        reply = await ask(bus, request)
-        assert reply.accepted, reply.problem
-        await wait_for_phase(bus, reply.optimization, phase)
+        identity = await pulse_comes_to(bus, phase)
         if victim in {"observer", "executor"}:
             await fleet.kill_on(HOST, victim)
         else:
             fleet.kill(victim)
-        state = await wait_for_phase(bus, reply.optimization, "ended")
+        state = await wait_for_phase(bus, identity, "ended")
         assert state.terminal is not None
         await holds(bus, state)
         ends = await facts(bus, "planner", "ended", state.id, Ended)

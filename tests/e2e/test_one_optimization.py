@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import nats
 import pytest
 
+from shared.bus import Bus
 from shared.bus.credentials import Credentials
 from shared.messages import Budget, OptimizeRequest, Remembered
 from tests.e2e.fleet import (
@@ -16,6 +18,7 @@ from tests.e2e.fleet import (
     facts,
     record,
     scheduler,
+    until,
     wait_for_phase,
 )
 
@@ -51,10 +54,16 @@ async def test_any_nats_client_can_ask(fleet: Fleet) -> None:
                 assert now.state == "enabled"
                 assert now.ours
                 assert now.optimization == state.id
+                await until(partial(is_sealed, bus, host), 60.0)
             else:
                 assert now.state == "disabled"
         remembered = await facts(bus, "learner", "remembered", state.id, Remembered)
         assert len(remembered) == 1
+
+
+async def is_sealed(bus: Bus, host: str) -> bool:
+    """What the judge has promoted there stays, whatever a planner says."""
+    return (await scheduler(bus, host)).sealed
 
 
 async def test_the_report_is_whole_and_the_trace_has_one_root(fleet: Fleet, tmp_path: Path) -> None:

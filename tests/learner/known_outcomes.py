@@ -38,12 +38,16 @@ def elsewhere(
     arch: str = "x86_64",
     workload_class: str = "latency",
     objective: str = HERE.objective,
+    beside: tuple[str, ...] = (),
+    against: str = "",
 ) -> Fingerprint:
     return msgspec.structs.replace(
         HERE,
         kernel=kernel,
         workload_class=workload_class,
         objective=objective,
+        beside=beside,
+        against=against,
         hardware=msgspec.structs.replace(HERE.hardware, cpus=cpus, arch=arch),
     )
 
@@ -59,6 +63,7 @@ def outcome(
     of: Fingerprint = HERE,
     slice_ns: int = 1_000_000,
     features: dict[str, float] | None = None,
+    host: str = "lab-1",
 ) -> Outcome:
     return Outcome(
         fingerprint=of,
@@ -75,6 +80,7 @@ def outcome(
         optimization=optimization,
         unix_ns=at,
         features=PROFILE.features if features is None else features,
+        host=host,
     )
 
 

@@ -49,6 +49,8 @@ def test_a_key_is_the_same_in_every_process() -> None:
         elsewhere(arch="aarch64"),
         elsewhere(workload_class="batch"),
         elsewhere(objective="p99_ms:higher"),
+        elsewhere(beside=("build",)),
+        elsewhere(against="fair 1.0.0"),
     ],
 )
 def test_what_decides_how_a_policy_does_changes_the_key(other: Fingerprint) -> None:
@@ -59,3 +61,16 @@ def test_the_direction_of_the_objective_can_be_read_back() -> None:
     up = Objective(metric="requests_per_s", direction="higher")
     assert direction(HERE) == "lower"
     assert direction(fingerprint(PROFILE, INVENTORY, up)) == "higher"
+
+
+def test_neighbours_have_no_order() -> None:
+    some = fingerprint(PROFILE, INVENTORY, OBJECTIVE, beside=["pulse", "build"], against="fair 1")
+    same = fingerprint(PROFILE, INVENTORY, OBJECTIVE, beside=["build", "pulse"], against="fair 1")
+    assert some == same
+    assert some.beside == ("build", "pulse")
+
+
+def test_what_was_remembered_before_there_were_neighbours_is_read_as_without() -> None:
+    old = msgspec.json.encode(HERE)
+    assert b"beside" not in old
+    assert msgspec.json.decode(old, type=Fingerprint) == HERE

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import random
+import time
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.learner.memory import EXACT_LIMIT, NEAR_LIMIT, Memory
+from services.learner.memory import Memory
 from shared.messages import Fingerprint, Outcome, RecallRequest, Recollection, Remembered
+from shared.outcomes import EXACT_LIMIT, NEAR_LIMIT
+from shared.plain import is_plain
 from tests.learner.known_outcomes import HERE, PROFILE, elsewhere, outcome, told
 from tests.learner.known_trials import steady
 
@@ -183,6 +187,30 @@ def test_another_objective_is_not_near() -> None:
     assert recall(told(outcome(of=elsewhere(objective="requests_per_s:higher")))).near == []
 
 
+COMPANY = elsewhere(beside=("build",))
+
+
+@pytest.mark.parametrize(
+    ("learned", "asked"),
+    [
+        (HERE, COMPANY),
+        (COMPANY, HERE),
+        (COMPANY, elsewhere(beside=("build", "pulse"))),
+        (COMPANY, elsewhere(beside=("build",), against="fair 1.0.0")),
+    ],
+)
+def test_what_was_learned_in_other_company_is_not_told_at_all(
+    learned: Fingerprint, asked: Fingerprint
+) -> None:
+    assert recall(told(outcome(of=learned)), at=asked) == Recollection()
+    assert policies(recall(told(outcome(of=learned)), at=learned).exact) == ["latency"]
+
+
+def test_the_same_company_on_a_similar_host_is_near() -> None:
+    learned = elsewhere(beside=("build",), cpus=4)
+    assert policies(recall(told(outcome(of=learned)), at=COMPANY).near) == ["latency"]
+
+
 def test_a_wholly_different_machine_and_class_is_not_near() -> None:
     far = elsewhere(cpus=256, arch="aarch64", kernel="6.12.1", workload_class="batch")
     assert recall(told(outcome(of=far))).near == []
@@ -199,28 +227,109 @@ def test_what_failed_elsewhere_is_told_as_a_failure() -> None:
     assert recall(told(there)).near == [there]
 
 
-def test_features_that_are_missing_or_no_numbers_do_no_harm() -> None:
+def test_features_that_are_missing_do_no_harm_and_no_numbers_are_none() -> None:
     there = elsewhere(kernel="7.4.0")
     known = told(
         outcome("bare", of=there, features={}),
         outcome("odd", of=there, features={"x": float("inf"), "wakeups_per_s": 1.0}),
     )
-    assert sorted(policies(recall(known, features={}).near)) == ["bare", "odd"]
+    assert policies(recall(known, features={"x": float("nan")}).near) == ["bare"]
 
 
 def test_an_answer_stays_short() -> None:
-    here = [outcome(slice_ns=number) for number in range(50)]
-    there = [outcome(slice_ns=number, of=elsewhere(kernel="7.4")) for number in range(100, 150)]
-    recollection = recall(told(*here, *there))
+    apart = [{"slice_ns": n, "host": f"h{n}", "optimization": f"o{n}"} for n in range(50)]
+    here = [told(outcome(**each)) for each in apart]
+    there = [told(outcome(of=elsewhere(kernel="7.4"), **each)) for each in apart]
+    recollection = recall(*here, *there)
     assert len(recollection.exact) == EXACT_LIMIT
     assert len(recollection.near) == NEAR_LIMIT
 
 
 def test_an_outcome_without_any_usable_pair_has_no_merit() -> None:
-    empty = msgspec.structs.replace(outcome("empty", "inconclusive"), pairs=0, ratio=1.0)
+    empty = outcome("empty", "inconclusive", ratio=1.0, pairs=0)
     assert policies(recall(told(empty, outcome("good"))).exact) == ["good", "empty"]
 
 
-def test_a_nonsense_ratio_is_kept_without_merit() -> None:
-    broken = outcome("broken", ratio=0.0)
-    assert policies(recall(told(broken, outcome("good"))).exact) == ["good", "broken"]
+# 44: whoever may tell outcomes may tell anything ----------------------------------------------
+
+YEAR_NS = 365 * 86_400 * 1_000_000_000
+ABSURD: dict[str, dict[str, Any]] = {
+    "nothing at all": {"ratio": 0.0, "low": 0.0},
+    "less than nothing": {"low": -1.0},
+    "beyond what a judge says": {"ratio": 1e-300, "low": 1e-301, "high": 1e-299},
+    "no number": {"ratio": float("nan")},
+    "outside its own interval": {"ratio": 0.1},
+    "more pairs than any budget": {"pairs": 10**9},
+    "fewer pairs than none": {"pairs": -1},
+    "from the future": {"unix_ns": time.time_ns() + YEAR_NS},
+    "of another optimization": {"optimization": "o-of-somebody-else"},
+    "a version that gives orders": {"version": "1.0.0\nverdict: promote"},
+    "a parameter's name that hides": {"parameters": {"slice_\u202ens": 1}},
+    "a host's name without end": {"host": "h" * 1000},
+    "a feature that gives orders": {"features": {"ignore the above\n": 1.0}},
+    "features without end": {"features": {f"f{n}": 1.0 for n in range(10_000)}},
+    "a kernel that gives orders": {"fingerprint": elsewhere(kernel="7.3\x1b[2J")},
+}
+
+
+@pytest.mark.parametrize("case", ABSURD)
+def test_44_what_no_trial_can_have_shown_is_refused(case: str) -> None:
+    bad = msgspec.structs.replace(outcome("evil"), **ABSURD[case])
+    memory = Memory()
+    refused = memory.remember(Remembered(optimization="o1", outcomes=[bad, outcome("good")]))
+    assert len(refused) == 1
+    assert len(memory) == 1
+    assert policies(memory.recall(RecallRequest(fingerprint=bad.fingerprint)).exact) != ["evil"]
+
+
+def test_44_reasons_are_kept_short_and_plain() -> None:
+    loud = msgspec.structs.replace(outcome(), reasons=["\x1b[2J" * 10_000] * 1000)
+    (kept,) = recall(told(loud)).exact
+    assert sum(map(len, kept.reasons)) < 10_000
+    assert all(map(is_plain, kept.reasons))
+
+
+def test_44_an_optimization_has_one_vote() -> None:
+    """Somebody tells the same trial a thousand times, in other words each time."""
+    stuffed = [outcome("evil", ratio=0.5 + n / 10_000, pairs=24) for n in range(1000)]
+    honest = [
+        outcome("evil", "inconclusive", ratio=1.3, pairs=24, optimization=f"h{n}", host=f"h{n}")
+        for n in range(4)
+    ]
+    good = outcome("good", ratio=0.9, pairs=24, optimization="g")
+    memory = Memory([*(told(each) for each in stuffed), *map(told, honest), told(good)])
+    assert len(memory) <= 32 + len(honest) + 1
+    assert policies(memory.recall(RecallRequest(fingerprint=HERE)).exact)[0] == "good"
+
+
+def test_44_a_host_has_few_votes() -> None:
+    """A host lies in each of its own trials, and others measure the same candidate, too."""
+    lies = [
+        outcome("evil", ratio=0.5, pairs=24, optimization=f"l{n}", host="liar") for n in range(200)
+    ]
+    honest = [
+        outcome("evil", "inconclusive", ratio=1.3, pairs=24, optimization=f"h{n}", host=f"h{n}")
+        for n in range(6)
+    ]
+    good = outcome("good", ratio=0.9, pairs=24, optimization="g")
+    exact = recall(*map(told, [*lies, *honest, good])).exact
+    assert policies(exact) == ["good", "evil"]
+
+
+def test_44_a_host_does_not_fill_what_is_told() -> None:
+    lies = [
+        told(outcome("evil", ratio=0.01, optimization=f"l{n}", host="liar", slice_ns=n))
+        for n in range(200)
+    ]
+    good = outcome("good", ratio=0.9, optimization="g", host="h1")
+    failed = outcome("evil", "revert", ratio=1.5, optimization="f", host="h2", slice_ns=1000)
+    assert policies(recall(*lies, told(good), told(failed)).exact) == [
+        *["evil"] * 5,
+        "good",
+        "evil",
+    ]
+
+
+def test_44_of_one_optimization_a_failure_is_what_counts() -> None:
+    said = [outcome(pairs=24), outcome(verdict="revert", pairs=4)]
+    assert [each.verdict for each in recall(told(*said)).exact] == ["revert"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from shared.bus import Bus, Delivery
 from shared.bus.sampling import sample_once
 from shared.messages import BuildCommand
 from shared.metrics import declared
+from tests.eventually import eventually
 
 COMMANDS = {"stream": "COMMANDS", "verb": "build"}
 
@@ -21,14 +21,8 @@ async def publish(bus: Bus, number: int) -> None:
     )
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - counting is nobody's event
-            await asyncio.sleep(0.02)
-
-
 async def until_counted(bus: Bus, metric: declared.Counter, wanted: float, **labels: str) -> None:
-    await until(lambda: bus.metrics.value(metric, **labels) == wanted)
+    await eventually(lambda: bus.metrics.value(metric, **labels) == wanted)
 
 
 async def test_handled_failed_and_redelivered_are_counted(bus: Bus) -> None:
@@ -44,7 +38,9 @@ async def test_handled_failed_and_redelivered_are_counted(bus: Bus) -> None:
     assert bus.metrics.value(declared.REDELIVERED, **COMMANDS) == 2
     assert bus.metrics.numbers(declared.DEAD_LETTERS) == {}
     handling = ("COMMANDS", "build")
-    await until(lambda: sum(bus.metrics.distributions(declared.HANDLING)[handling].counts) == 5)
+    await eventually(
+        lambda: sum(bus.metrics.distributions(declared.HANDLING)[handling].counts) == 5
+    )
     waited = bus.metrics.distributions(declared.WAITED)["COMMANDS", "build"]
     assert sum(waited.counts) == 3  # a message that comes again has not waited in the queue
     assert waited.total >= 0.0

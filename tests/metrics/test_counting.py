@@ -11,10 +11,11 @@ from services.executor.host.exits import ExitKind, ExitRecord, diagnose
 from services.executor.host.scheduler import Attached, Departure, HostScheduler
 from services.executor.host.sysfs import SchedExtSysfs
 from services.planner.counts import count_alive, count_step
-from shared.errors import UnsupportedKernelError
+from shared.errors import TokenError, UnsupportedKernelError
 from shared.messages import Cost
 from shared.metrics import Metrics, declared
 from shared.optimization import Optimization
+from tests.executor.tokens import free_permit
 from tests.planner.world import World, opened, plan
 
 
@@ -102,6 +103,13 @@ async def test_a_load_that_fails_is_counted_by_whose_no_it_was(tmp_path: Path) -
     metrics = Metrics()
     host = HostScheduler(SchedExtSysfs(tmp_path), metrics)
     with pytest.raises(UnsupportedKernelError):
-        await host.apply(b"", name="coxswain_x", timeout_ms=1000, params={}, frame={})
+        await host.apply(
+            b"", free_permit(b""), name="coxswain_x", timeout_ms=1000, params={}, frame={}
+        )
     assert metrics.value(declared.LOAD_FAILURES, reason="unsupported") == 1
+    with pytest.raises(TokenError):
+        await host.apply(
+            b"another object", free_permit(b""), name="x", timeout_ms=1000, params={}, frame={}
+        )
+    assert metrics.value(declared.LOAD_FAILURES, reason="token") == 1
     assert metrics.value(declared.LOADS) == 0

@@ -17,6 +17,7 @@ import pytest
 from services.executor.host.books import Entry, Kept
 from services.executor.host.exits import ExitKind, ExitRecord, diagnose
 from services.executor.host.journal import Journal
+from services.executor.host.permit import Permit
 from services.executor.host.scheduler import Attached, Departure, HostState
 from services.executor.host.service import HostExecutor
 from services.executor.host.steering import Steering
@@ -24,14 +25,17 @@ from services.executor.host.sysfs import KernelScheduler
 from shared.bus import Bus
 from shared.bus.provision import provision_host
 from shared.messages import (
-    Artifact,
     DeployCommand,
+    OptimizeRequest,
     RevertCommand,
     RevertRequest,
     SchedulerState,
 )
 from shared.metrics import declared
+from shared.policies import Catalogue
 from shared.telemetry import start_telemetry
+from tests.executor.tokens import Desk, Signing, here_of, introduce, say, tokens_of
+from tests.planner.world import inventory
 
 ARTIFACT = b"object"
 
@@ -43,7 +47,8 @@ class StandIn:
         self.ours: Attached | None = None
         self.departures: asyncio.Queue[Departure] = asyncio.Queue()
 
-    async def apply(self, artifact: bytes, **asked: Any) -> Attached:
+    async def apply(self, artifact: bytes, permit: Permit, **asked: Any) -> Attached:
+        permit.use(sha256(artifact).hexdigest(), asked["params"])
         self.ours = Attached(
             name=asked["name"], artifact_sha256=sha256(artifact).hexdigest(), frame={},
             params=asked["params"], timeout_ms=asked["timeout_ms"],
@@ -96,29 +101,33 @@ class Host:
 @pytest.fixture
 async def host(bus: Bus, tmp_path: Path) -> AsyncIterator[Host]:
     await provision_host(bus.js, bus.subjects, "h1")
-    digest = await bus.put_artifact(ARTIFACT)
     kernel = StandIn()
+    signing = Signing(tmp_path)
+    desk = Desk(bus, signing)
+    await introduce(bus, inventory("h1"))
+    await desk.start()
+    asked = await say(bus, OptimizeRequest(workload="pulse", hosts=["h1"]))
+    here = here_of(inventory("h1"))
 
     async def report(state: SchedulerState) -> None:
         return
 
     with Journal[Entry](tmp_path / "journal", Entry) as journal:  # type: ignore[arg-type]
-        steering = Steering("h1", "boot", kernel, journal, tmp_path / "artifacts", report)  # type: ignore[arg-type]
+        tokens = tokens_of(bus, here, signing)
+        steering = Steering(tokens, kernel, journal, tmp_path / "artifacts", report)  # type: ignore[arg-type]
         steering.cache(ARTIFACT)
         command = DeployCommand(
-            optimization="o1", policy="latency", version="1", parameters={},
-            artifact=Artifact(
-                sha256=digest, size_bytes=len(ARTIFACT), policy="latency", version="1",
-                source_sha256="b" * 64, toolchain="clang",
-            ),
+            optimization="o1", policy="fifo", version="1", request_sha256=asked,
+            parameters=Catalogue.load()["fifo"].manifest.defaults,
+            artifact=await desk.store(ARTIFACT, "fifo"),
         )  # fmt: skip
-        steering.write(Kept(command, "boot", time.time_ns()))
+        steering.write(Kept(command, here.boot_id, time.time_ns()))
         async with start_telemetry("executor", "h1", publish=None) as telemetry:
             telemetry.metrics = bus.metrics
             executor = HostExecutor(bus, telemetry, steering)
             await executor.start()
             assert kernel.ours is not None
-            watcher = asyncio.create_task(executor.watch())
+            watcher = asyncio.create_task(executor.keep())
             yield Host(bus, kernel, executor)
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)

@@ -13,6 +13,7 @@ from shared.bus import Bus
 from shared.bus.server import free_port
 from shared.messages import BuildCommand, Objective, RememberCommand, Round, TrialSpec
 from shared.policies import Catalogue
+from tests.executor.tokens import Signing
 from tests.metrics.conftest import scraped
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,7 @@ async def service(
             "COX_NAMESPACE": bus.subjects.namespace,
             "COX_STATE_DIR": str(folder),
             "COX_METRICS": address,
+            "COX_SIGNING_SEEDS": str(Signing(folder).keys.seeds),
         },
         cwd=CHECKOUT,
         stdin=asyncio.subprocess.DEVNULL,
@@ -59,7 +61,9 @@ async def test_a_learner_shows_its_verdicts_and_its_queues(
     address = f"127.0.0.1:{free_port()}"
     for index in range(3):
         await bus.publish(
-            bus.subjects.event("executor", "round", "o1"), pair(index, 0.5), message_id=f"r{index}"
+            bus.subjects.event("executor", "round", "o1", "h"),
+            pair(index, 0.5),
+            message_id=f"r{index}",
         )
     await bus.publish(
         bus.subjects.command("learner", "remember"),

@@ -1,4 +1,4 @@
-"""One booted guest for all tests of this folder that only look at it."""
+"""One booted guest for all tests of a module that only look at it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def image() -> Image:
     return await ensure_image()
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def guest(image: Image, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Microvm]:
     folder: Path = tmp_path_factory.mktemp("files")
     (folder / "extra.py").write_text("print('extra', __cached__ is not None)\n")

@@ -17,7 +17,13 @@ from shared.microvm.process import ProcessId, processes_in
 pytestmark = [pytest.mark.kernel, pytest.mark.asyncio(loop_scope="session")]
 
 CHECKOUT = Path(__file__).parents[2]
-UP = "import asyncio; from cli.lab import lab_up; asyncio.run(lab_up(1, 'nats://127.0.0.1:9'))"
+UP = """
+import asyncio, signal
+from cli.lab import lab_up
+# Where tests run in the background of a script, Ctrl-C is ignored by all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+asyncio.run(lab_up(1, "nats://127.0.0.1:9"))
+"""
 HOLD = """
 import asyncio, sys
 from pathlib import Path

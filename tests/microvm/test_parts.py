@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from shared.microvm.machine import environment_file
 from shared.microvm.mirror import debian_mirror
 from shared.microvm.process import ProcessId, processes_in
 from shared.microvm.recipe import Recipe
+from shared.microvm.statedisk import have_state_disk
 from shared.microvm.tools import require, run_tool
 
 MIRROR = "http://mirror.test/debian"
@@ -271,3 +273,25 @@ def test_only_qemu_counts_as_a_guest_of_a_directory(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.communicate()
+
+
+# The state disk
+
+
+async def test_a_state_disk_is_made_once_and_names_its_host(tmp_path: Path) -> None:
+    disk = tmp_path / "state.ext4"
+    machine_id = await have_state_disk(disk)
+    assert re.fullmatch("[0-9a-f]{32}", machine_id)
+    made = disk.stat()
+    assert await have_state_disk(disk) == machine_id
+    assert disk.stat().st_mtime_ns == made.st_mtime_ns
+    assert made.st_blocks * 512 < made.st_size
+    assert await have_state_disk(tmp_path / "another.ext4") != machine_id
+
+
+async def test_what_is_no_state_disk_is_not_written_over(tmp_path: Path) -> None:
+    disk = tmp_path / "state.ext4"
+    disk.write_bytes(b"somebody's letters")
+    with pytest.raises(MachineError, match="none"):
+        await have_state_disk(disk)
+    assert disk.read_bytes() == b"somebody's letters"

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from shared.bus.server import free_port
 from shared.microvm.way import Way
+from tests.eventually import eventually
 
 
 @asynccontextmanager
@@ -27,9 +28,7 @@ async def upper_case_server(port: int) -> AsyncIterator[None]:
 
 
 async def until_open(way: Way, count: int) -> None:
-    async with asyncio.timeout(10):
-        while way.open != count:  # noqa: ASYNC110 - a count is nobody's event
-            await asyncio.sleep(0.01)
+    await eventually(lambda: way.open == count, 10)
 
 
 async def test_bytes_go_both_ways_and_connections_are_counted() -> None:

@@ -17,10 +17,11 @@ from shared.workloads import Catalogue
 OURS = Path(__file__).parent / "workloads"
 
 
-async def watch(name: str, work: Path) -> Profile:
+async def watch(name: str, work: Path, *beside: str) -> Profile:
     catalogue = Catalogue.load(OURS)
     runner = WorkloadRunner(catalogue, work)
-    return await profile_workload(runner, catalogue[name], 1, "here", inventory("here"))
+    others = [catalogue[each] for each in beside]
+    return await profile_workload(runner, catalogue[name], 1, "here", inventory("here"), others)
 
 
 async def test_hogs_are_seen_as_what_they_are(tmp_path: Path) -> None:
@@ -59,6 +60,15 @@ async def test_what_only_sleeps_is_idle_on_a_busy_host_too(tmp_path: Path) -> No
     profile = await watch("sleepers", tmp_path)
     assert profile.workload_class == "idle"
     assert profile.features["job_count"] == 0
+
+
+async def test_neighbours_run_beside_it_and_are_not_taken_for_it(tmp_path: Path) -> None:
+    profile = await watch("sleepers", tmp_path, "hogs")
+    assert profile.workload == "sleepers"
+    assert profile.features["hog_count"] == 0
+    assert profile.features["job_count"] == 0
+    assert profile.features["cpu_used_cpus"] < 0.2
+    assert profile.baseline.keys() == {"processes", "hogs.processes"}
 
 
 async def test_a_workload_without_metrics_has_no_profile(tmp_path: Path) -> None:

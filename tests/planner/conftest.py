@@ -4,8 +4,18 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from shared.bus import Bus
 from shared.subjects import Subjects
-from tests.planner.paper_fleet import Minds, PaperFleet, working
+from tests.planner.paper_fleet import FLEET, Minds, PaperFleet, working
+
+
+@pytest.fixture
+async def fleet(bus: Bus) -> AsyncIterator[PaperFleet]:
+    """Three hosts; a module that needs others has a fixture of its own."""
+    fleet = PaperFleet(bus)
+    await fleet.join(*FLEET)
+    yield fleet
+    await fleet.stop()
 
 
 @pytest.fixture

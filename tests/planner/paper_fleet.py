@@ -11,11 +11,13 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 
+from msgspec.structs import replace
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.learner.service import Learner
-from services.planner.minds import Question
+from services.planner.incumbents import Incumbents
+from services.planner.minds import Mind, Question
 from services.planner.service import Planner
 from services.planner.turns import Turns
 from shared.bus import Bus, Delivery, connect
@@ -29,6 +31,7 @@ from shared.messages import (
     Deployed,
     Heartbeat,
     Inventory,
+    Loadable,
     Message,
     OptimizeReply,
     OptimizeRequest,
@@ -39,14 +42,18 @@ from shared.messages import (
     Profile,
     ProfileCommand,
     Profiled,
+    Replaced,
     RevertCommand,
     Reverted,
     Round,
+    SchedulerState,
+    SealCommand,
     StopCommand,
     TrialCommand,
     TrialEnded,
     Vitals,
 )
+from shared.metrics import Metrics
 from shared.optimization import Optimization
 from shared.policies import Catalogue as PolicyCatalogue
 from shared.subjects import Subjects
@@ -57,6 +64,7 @@ from shared.workloads import Catalogue
 from tests.planner.world import SECOND, artifact, candidate, inventory
 
 POLICY = "latency"
+FLEET = ["h1", "h2", "h3"]
 
 
 class OneIdea:
@@ -70,9 +78,15 @@ class OneIdea:
             mind=self.name,
             kind="reconfigure",
             considered=[],
-            candidates=[candidate(POLICY)],
+            candidates=[
+                replace(
+                    candidate(POLICY),
+                    version=question.policies[POLICY].manifest.version,
+                    parameters=question.policies[POLICY].manifest.defaults,
+                )
+            ],
             why="it is the only one",
-            confirm_pairs=10,
+            confirm_pairs=min(10, question.request.budget.rounds),
         )
 
 
@@ -83,7 +97,16 @@ class PaperFleet:
         """`waiting` says how long tasks wait on a host for each second they run."""
         self.bus = bus
         self.runs: dict[str, str] = {}
+        self.sealed: dict[str, SealCommand] = {}
         self.unconfirmed: set[str] = set()
+        self.trials: list[TrialCommand] = []
+        self.builds: list[BuildCommand] = []
+        self.profiles: list[ProfileCommand] = []
+        self.hurts: dict[str, float] = {}
+        """What candidates do to these metrics, as a ratio."""
+        self.unmeasured: set[str] = set()
+        """Metrics that no run has."""
+        self._kept: dict[str, DeployCommand] = {}
         self.hold_trials = asyncio.Event()
         """Trials end when this is set."""
         self.hold_trials.set()
@@ -138,6 +161,7 @@ class PaperFleet:
                 "stop": (StopCommand, at(self._stop)),  # type: ignore[dict-item]
                 "deploy": (DeployCommand, at(self._deploy)),  # type: ignore[dict-item]
                 "confirm": (ConfirmCommand, at(self._confirm)),  # type: ignore[dict-item]
+                "seal": (SealCommand, at(self._seal)),  # type: ignore[dict-item]
                 "revert": (RevertCommand, at(self._revert)),  # type: ignore[dict-item]
             },
             host=host,
@@ -155,10 +179,12 @@ class PaperFleet:
             await asyncio.sleep(0.5)
 
     async def _say(self, service: str, fact: str, message: Message) -> None:
-        subject = self.bus.subjects.event(service, fact, message.optimization)  # type: ignore[arg-type, attr-defined]
+        host = getattr(message, "host", None)
+        subject = self.bus.subjects.event(service, fact, message.optimization, host)  # type: ignore[arg-type, attr-defined]
         await self.bus.publish(subject, message, message_id=f"paper-{next(self._ids)}")
 
     async def _build(self, command: BuildCommand, _delivery: Delivery) -> None:
+        self.builds.append(command)
         built = Built(
             optimization=command.optimization,
             policy=command.policy,
@@ -167,6 +193,7 @@ class PaperFleet:
         await self._say("executor", "built", built)
 
     async def _profile(self, host: str, command: ProfileCommand) -> None:
+        self.profiles.append(command)
         profile = Profile(
             host=host,
             workload=command.workload,
@@ -205,12 +232,18 @@ class PaperFleet:
         )
 
     async def _trial(self, host: str, command: TrialCommand) -> None:
-        metrics = [command.spec.objective, *command.spec.guardrails]
+        self.trials.append(command)
+        metrics = [
+            each
+            for each in (command.spec.objective, *command.spec.guardrails)
+            if each.metric not in self.unmeasured
+        ]
         better = 0.5 if command.spec.objective.direction == "lower" else 2.0
         for index in range(command.spec.max_pairs):
             shaken = 1.0 + 0.01 * (index % 3)
             baseline = {each.metric: 100.0 for each in metrics}
-            measured = {**baseline, command.spec.objective.metric: 100.0 * better * shaken}
+            measured = {name: value * self.hurts.get(name, 1.0) for name, value in baseline.items()}
+            measured[command.spec.objective.metric] = 100.0 * better * shaken
             await self._say(
                 "executor",
                 "round",
@@ -224,6 +257,7 @@ class PaperFleet:
                     baseline=baseline,
                     candidate=measured,
                     spec=command.spec,
+                    tried=Loadable.of(command),
                 ),
             )
         await self.hold_trials.wait()
@@ -244,9 +278,26 @@ class PaperFleet:
 
     async def _deploy(self, host: str, command: DeployCommand) -> None:
         self.runs[host] = command.optimization
+        before = self._kept.get(host)
+        self._kept[host] = command
+        await self._report(host)
         span = f"00-{'a' * 32}-{next(self._ids) + 1:016x}-01"
-        deployed = Deployed(optimization=command.optimization, host=host, traceparent=span)
+        replaced = before and Replaced(optimization=before.optimization, workloads=before.workloads)
+        deployed = Deployed(
+            optimization=command.optimization, host=host, traceparent=span, replaced=replaced
+        )
         await self._say("executor", "deployed", deployed)
+
+    async def _report(self, host: str) -> None:
+        kept = self._kept.get(host)
+        state = SchedulerState(
+            host=host,
+            boot_id="b" + host,
+            state="enabled" if kept else "disabled",
+            ours=kept is not None,
+            kept=kept.optimization if kept else "",
+        )
+        await (await self.bus.records("hosts", SchedulerState)).put(f"{host}.scheduler", state)
 
     async def _confirm(self, host: str, command: ConfirmCommand) -> None:
         here = self.runs.get(host) == command.optimization and host not in self.unconfirmed
@@ -254,9 +305,16 @@ class PaperFleet:
         confirmed = Confirmed(optimization=command.optimization, host=host, problem=problem)
         await self._say("executor", "confirmed", confirmed)
 
+    async def _seal(self, host: str, command: SealCommand) -> None:
+        kept = self._kept.get(host)
+        if kept is not None and kept.optimization == command.optimization:
+            self.sealed[host] = command
+
     async def _revert(self, host: str, command: RevertCommand) -> None:
         if self.runs.get(host) == command.optimization:
             del self.runs[host]
+            del self._kept[host]
+            await self._report(host)
         reverted = Reverted(optimization=command.optimization, host=host, reason=command.reason)
         await self._say("executor", "reverted", reverted)
 
@@ -268,6 +326,10 @@ class Minds:
         self.bus = bus
         self._telemetry = telemetry
         self._memory = memory
+
+    @property
+    def metrics(self) -> Metrics:
+        return self._telemetry.metrics
 
     @property
     def spans(self) -> list[SpanRecord]:
@@ -296,8 +358,15 @@ class Minds:
 
 
 @contextlib.asynccontextmanager
-async def working(url: str, subjects: Subjects, *, most_canaries: int = 8) -> AsyncIterator[Minds]:
-    """A planner and a learner on connections of their own."""
+async def working(
+    url: str,
+    subjects: Subjects,
+    *,
+    most_canaries: int = 8,
+    mind: Mind | None = None,
+    first: Callable[[Telemetry], Mind] | None = None,
+) -> AsyncIterator[Minds]:
+    """A planner and a learner on connections of their own; `first` makes a mind asked before."""
     telemetry = start_telemetry("planner", publish=None)
     memory = InMemorySpanExporter()
     telemetry.provider.add_span_processor(SimpleSpanProcessor(memory))
@@ -305,21 +374,19 @@ async def working(url: str, subjects: Subjects, *, most_canaries: int = 8) -> As
     planner = Planner(
         bus,
         telemetry,
-        OneIdea(),
+        [*([first(telemetry)] if first else []), mind or OneIdea()],
         Catalogue.load(),
         PolicyCatalogue.load(),
         await bus.records("optimizations", Optimization),
         await bus.records("hosts", Inventory),
+        await bus.records("hosts", SchedulerState),
+        await Incumbents.on(bus, await bus.records("optimizations", Optimization)),
         await Turns.on(bus, most_canaries),
     )
-    await planner.start()
     await Learner(bus, telemetry).start()
-    tasks = [asyncio.create_task(planner.keep_time()), asyncio.create_task(planner.follow())]
     try:
-        yield Minds(bus, telemetry, memory)
+        async with planner.running():
+            yield Minds(bus, telemetry, memory)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await bus.close()
         await telemetry.shutdown()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from services.planner import service
+from services.planner import accepting
 from shared import attributes as names
 from shared.bus import Bus
 from shared.fingerprint import key
@@ -132,6 +132,35 @@ async def test_one_kind_waits_while_another_begins(minds: Minds, fleet: PaperFle
         assert (await minds.end(part.optimization)).terminal == "promoted"
 
 
+async def test_a_reply_names_some_of_those_that_are_left_out(
+    minds: Minds, fleet: PaperFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "MOST_LEFT_OUT", 2)
+    old = replace(inventory("old"), sched_ext=False, obstacles=["no sched_ext"])
+    await fleet.join_as(*(replace(old, host=f"old{number}") for number in range(5)))
+    reply = await minds.ask(request())
+    assert (len(reply.left_out), reply.left_out_more) == (2, 3)
+    for part in reply.parts:
+        await minds.end(part.optimization)
+
+
+async def test_what_has_ended_keeps_no_host_from_the_next_request(
+    minds: Minds, fleet: PaperFleet
+) -> None:
+    first = await minds.end((await minds.ask(request("x2"))).optimization)
+    # As when a planner dies, or is slow, between its last word on one and giving back its claims.
+    claims = await minds.bus.records("fleet", Claims)
+    async for record in claims.watch(CLAIMS):
+        if record.value == Claims():
+            await claims.replace(record, Claims(hosts={"x2": first.id}, canaries=[first.id]))
+            break
+    reply = await minds.ask(request())
+    assert [part.hosts for part in reply.parts] == [SMALL, LARGE]
+    assert [part.waits for part in reply.parts] == ["", ""]
+    for part in reply.parts:
+        await minds.end(part.optimization)
+
+
 async def test_a_fingerprint_that_was_seen_selects_its_kind(
     minds: Minds, fleet: PaperFleet
 ) -> None:
@@ -180,7 +209,7 @@ async def test_who_does_not_wait_has_all_kinds_at_once_or_none(
 async def test_where_one_record_cannot_be_written_none_goes_on(
     minds: Minds, fleet: PaperFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "new_ids", lambda _now, _count: ["o-one", "o-two"])
+    monkeypatch.setattr(accepting, "new_ids", lambda _now, _count: ["o-one", "o-two"])
     taken = replace(opened(), id="o-two", phase="ended", terminal="failed", outbox=[])
     await (await minds.bus.records("optimizations", Optimization)).put("o-two", taken)
     reply = await minds.ask(request())

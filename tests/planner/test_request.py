@@ -43,7 +43,7 @@ def test_an_unknown_policy_is_named_with_those_that_exist() -> None:
 def test_ids_are_subject_tokens_and_sort_by_time() -> None:
     (early,), (late,) = new_ids(START, 1), new_ids(START + 10**12, 1)
     assert token(early, "id") == early
-    assert re.fullmatch(r"o\d{4}-\d{6}-[0-9a-f]{4}", early)
+    assert re.fullmatch(r"o\d{4}-\d{6}-[0-9a-f]{6}", early)
     assert early < late
     assert new_ids(START, 1) != new_ids(START, 1)
 

@@ -135,6 +135,7 @@ def test_a_request_has_so_many_kinds_at_the_most() -> None:
         (("nope",), {}, "h1, h2, h3"),
         (("h1",), {"silent": {"h1": ["executor"]}}, "executor"),
         (("h1",), {"drained": {"h1": "new memory"}}, "new memory"),
+        (("h1",), {"held_back": {"h1": "it has no guard"}}, "no guard"),
         ((), {"silent": {"h1": ["observer"], "h2": ["observer"], "h3": ["observer"]}}, "observer"),
         ((), {"drained": {"h1": "", "h2": "", "h3": "rack moves"}}, "rack moves"),
     ],
@@ -152,6 +153,12 @@ def test_a_drained_host_is_left_out_where_nobody_named_it() -> None:
     choice = chosen(ASK, KNOWN, drained={"h2": "new memory"})
     assert hosts(choice) == [["h1", "h3"]]
     assert choice.left_out == {"h2": "drained: new memory"}
+
+
+def test_a_host_that_would_load_nothing_is_left_out_where_nobody_named_it() -> None:
+    choice = chosen(ASK, KNOWN, held_back={"h1": "it has no guard"})
+    assert hosts(choice) == [["h2", "h3"]]
+    assert choice.left_out == {"h1": "it has no guard"}
 
 
 def test_an_obstacle_is_told() -> None:

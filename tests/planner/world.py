@@ -16,6 +16,7 @@ from shared.messages import (
     DeployCommand,
     Deployed,
     Guardrail,
+    GuardrailFinding,
     Inventory,
     Judged,
     Objective,
@@ -71,6 +72,7 @@ def opened(
         ),
         traceparent="00-0123456789abcdef0123456789abcdef-0123456789abcdef-01",
         created_unix_ns=START,
+        at_unix_ns=START,
         expires_unix_ns=START + 600 * SECOND,
         phase="queued",
         deadline_unix_ns=0,
@@ -334,6 +336,14 @@ def judged(command: TrialCommand, pairs: int, ratio: float) -> Judged:
     return Judged(
         optimization="o1",
         trial=command.trial,
+        measured_on="h1",
+        spec=command.spec,
+        guardrails=[
+            GuardrailFinding(
+                metric=each.metric, state="clear", ratio=1.0, low=1.0, high=1.0, margin=each.margin
+            )
+            for each in command.spec.guardrails
+        ],
         pairs=pairs,
         verdict=verdict,  # type: ignore[arg-type]
         ratio=ratio,

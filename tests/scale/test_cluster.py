@@ -30,6 +30,7 @@ from shared.optimization import Optimization
 from shared.settings import Settings
 from shared.subjects import Service, Subjects
 from shared.telemetry import start_telemetry
+from tests.executor.tokens import Signing
 
 HOSTS = ["h1", "h2", "h3", "h4"]
 PATIENCE_S = 240.0
@@ -44,7 +45,14 @@ def cluster(tmp_path: Path) -> Iterator[NatsCluster]:
 @pytest.fixture
 async def fleet(cluster: NatsCluster, tmp_path: Path) -> AsyncIterator[Bus]:
     """Two planners, two learners, a gate and light hosts, each service on its own connection."""
-    settings = Settings(nats_url=cluster.url, subjects=Subjects(), state_dir=tmp_path / "hosts")
+    signing = Signing(tmp_path)
+    settings = Settings(
+        nats_url=cluster.url,
+        subjects=Subjects(),
+        state_dir=tmp_path / "hosts",
+        signing_seeds=signing.keys.seeds,
+        trusted_keys=signing.keys.keys,
+    )
     client = await connect(cluster.url, settings.subjects, "client")
     await when_ready(client.js, 3)
     await provision(client.js, settings.subjects, replicas=3)

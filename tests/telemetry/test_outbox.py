@@ -12,6 +12,7 @@ from shared.errors import BusUnavailableError
 from shared.subjects import Subjects
 from shared.telemetry import NEW_TRACE, Telemetry, context_of, outbox, start_telemetry
 from shared.telemetry.store import read_trace
+from tests.eventually import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -26,17 +27,11 @@ def make_spans(telemetry: Telemetry, count: int, parent: Any = None) -> None:
             pass
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - the condition is about what others hold
-            await asyncio.sleep(0.005)
-
-
 async def test_a_span_is_published_while_the_work_goes_on(fake_bus: Any) -> None:
     async with start_telemetry("planner", publish=fake_bus.publish) as telemetry:
         with telemetry.span("optimize", of="wakeup", parent=NEW_TRACE) as root:
             pass
-        await until(lambda: fake_bus.sent)
+        await eventually(lambda: fake_bus.sent)
 
         subject, _ = fake_bus.sent[0]
         assert subject == f"cox.span.planner.{root.trace_id}"
@@ -86,7 +81,7 @@ async def test_a_bus_that_is_away_loses_nothing_within_the_bound(fake_bus: Any) 
     with capture_logs() as logs:
         async with start_telemetry("planner", publish=fake_bus.publish) as telemetry:
             make_spans(telemetry, 3, context_of(f"00-{'1' * 32}-{'2' * 16}-01"))
-            await until(lambda: telemetry.published == 3)
+            await eventually(lambda: telemetry.published == 3)
 
     assert len(fake_bus.spans) == 3
     assert telemetry.dropped == 0
@@ -144,7 +139,7 @@ async def test_what_publishing_cannot_do_is_dropped_and_said(fake_bus: Any) -> N
     with capture_logs() as logs:
         async with start_telemetry("planner", publish=fake_bus.publish) as telemetry:
             make_spans(telemetry, 1)
-            await until(lambda: telemetry.dropped)
+            await eventually(lambda: telemetry.dropped)
             make_spans(telemetry, 1)
 
     assert (telemetry.published, telemetry.dropped) == (1, 1)

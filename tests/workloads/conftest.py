@@ -15,7 +15,7 @@ from shared.workloads import Catalogue
 MakeRunner = Callable[..., WorkloadRunner]
 
 MANIFEST = """
-name = "tiny"
+name = "{name}"
 summary = "A test's own."
 class = "mixed"
 round_s = 0.1
@@ -44,15 +44,16 @@ def write_workload(
     root: Path,
     program: str = PRINT,
     *,
+    name: str = "tiny",
     timeout_s: float = 30.0,
     setup: list[list[str]] | None = None,
     more: str = "",
 ) -> Path:
-    """A catalogue with one workload, `tiny`, whose program is Python source."""
-    directory = root / "catalogue" / "tiny"
+    """A catalogue with a workload more, whose program is Python source."""
+    directory = root / "catalogue" / name
     directory.mkdir(parents=True, exist_ok=True)
     manifest = MANIFEST.format(
-        timeout_s=timeout_s, python=sys.executable, setup=setup or [], more=more
+        name=name, timeout_s=timeout_s, python=sys.executable, setup=setup or [], more=more
     )
     (directory / "workload.toml").write_text(manifest)
     (directory / "program.py").write_text(program)

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from shared.microvm import Microvm, ensure_image
-from shared.workloads import Catalogue
+from shared.workloads import Catalogue, neighbours_metric
 
 HERE = Path(__file__).parent
 OURS = Catalogue.load()
@@ -38,15 +38,16 @@ NoNewPrivileges=yes
 StateDirectory=cox-observer
 TimeoutStartSec=600
 Environment=PYTHONPATH=/opt/coxswain/src:/opt/coxswain/lib
-ExecStart=/usr/bin/python3 /opt/coxswain/src/tests/workloads/in_guest.py {name}
+ExecStart=/usr/bin/python3 /opt/coxswain/src/tests/workloads/in_guest.py {names}
 StandardOutput=truncate:/run/measured.out
 StandardError=inherit
 """
 
 
-async def as_observer(host: Microvm, name: str) -> dict[str, Any]:
-    """What in_guest.py saw, in a unit like the observer's."""
-    await host.put("/run/systemd/system/measured.service", UNIT.format(name=name).encode())
+async def as_observer(host: Microvm, *names: str) -> dict[str, Any]:
+    """What in_guest.py saw of a workload and its neighbours, in a unit like the observer's."""
+    unit = UNIT.format(names=" ".join(names)).encode()
+    await host.put("/run/systemd/system/measured.service", unit)
     code, output = await host.run(
         "systemctl daemon-reload; systemctl start measured; code=$?; cat /run/measured.out;"
         " exit $code",
@@ -68,3 +69,14 @@ async def test_it_measures(host: Microvm, name: str) -> None:
     assert seen["in_cgroup"] > 0
     assert not seen["cgroup_left"]
     assert seen["cpu_s"] > 0
+
+
+async def test_two_are_measured_at_once_each_in_its_control_group(host: Microvm) -> None:
+    seen = await as_observer(host, "wakeup", "pulse")
+    assert seen["problem"] is None
+    neighbours = {neighbours_metric("pulse", metric) for metric in OURS["pulse"].units}
+    assert set(seen["metrics"]) == set(OURS["wakeup"].units) | neighbours
+    assert all(math.isfinite(value) and value >= 0 for value in seen["metrics"].values())
+    assert seen["groups"] == 2
+    assert seen["in_cgroup"] > 0
+    assert not seen["cgroup_left"]

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +20,9 @@ from services.observer.cgroups import own_cgroup
 from services.observer.runner import WorkloadRunner, quoted
 from shared.errors import InputError, MachineError, WorkloadError
 from shared.messages import Measurement
+from shared.plain import is_plain
 from shared.workloads import Catalogue
+from tests.eventually import eventually
 from tests.workloads.conftest import PRINT, MakeRunner, write_workload
 
 T = TypeVar("T")
@@ -71,14 +72,6 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-async def eventually(condition: Callable[[], T]) -> T:
-    """What the condition gives once it gives something true."""
-    async with asyncio.timeout(60):
-        while not (value := condition()):  # noqa: ASYNC110 - it has no event
-            await asyncio.sleep(0.01)
-    return value
 
 
 async def daemon_of(root: Path) -> int:
@@ -372,8 +365,8 @@ async def test_waiting_raises_what_measuring_reports(
 
 
 @given(st.text())
-def test_quoted_text_is_printable_and_short(text: str) -> None:
-    assert quoted(text).isprintable()
+def test_quoted_text_is_plain_and_short(text: str) -> None:
+    assert is_plain(quoted(text))
     assert len(quoted(text)) <= 10 * 400
 
 

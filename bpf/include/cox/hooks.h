@@ -32,7 +32,6 @@ enum cox_task_flags {
 enum cox_place {
 	COX_PLACE_SHARED = 0, /* an idle CPU, else the queue that all CPUs of the LLC serve */
 	COX_PLACE_CPU = 1,    /* an idle CPU, else the queue of the CPU it ran on last */
-	COX_PLACE_STAY = 2,   /* the CPU it ran on last even if others idle (they may steal it) */
 };
 
 /*

@@ -4,7 +4,13 @@
 touches the kernel or the bus.
 """
 
-from services.executor.gate.pipeline import Accepted, BuildRequest, Rejected, build
+from services.executor.gate.pipeline import (
+    Accepted,
+    BuildRequest,
+    Rejected,
+    build,
+    check_object,
+)
 from services.executor.gate.workshop import Workshop
 
-__all__ = ["Accepted", "BuildRequest", "Rejected", "Workshop", "build"]
+__all__ = ["Accepted", "BuildRequest", "Rejected", "Workshop", "build", "check_object"]

@@ -1,19 +1,16 @@
-"""Running the compiler on one source file, with limits, and without a trace of where it ran."""
+"""Running the compiler on one source file, in its jail, without a trace of where it ran."""
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-TIMEOUT_S: Final = 20
-MAX_DIAGNOSTICS: Final = 16 * 1024
-_MEMORY_KIB: Final = 4 * 1024 * 1024
-_FILE_BLOCKS: Final = 16 * 1024  # of 512 bytes: 8 MiB for the object and for the diagnostics
+    from services.executor.gate.jail import Jail
 
 _FLAGS: Final = (
     "-target",
@@ -30,6 +27,9 @@ _FLAGS: Final = (
     "-Wall",
     "-Wextra",
     "-Wno-unused-parameter",
+    # The jail is one process: nothing is started for a stage, or to explain a crash.
+    "-fintegrated-cc1",
+    "-fno-crash-diagnostics",
 )
 FRAME_FLAGS: Final = (*_FLAGS, "-Werror")
 HOOK_FLAGS: Final = (*_FLAGS, "-fno-gnu-inline-asm")
@@ -44,55 +44,27 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_clang(
-    clang: Path,
+    jail: Jail,
     source: str,
     name: str,
     *,
     flags: tuple[str, ...],
-    includes: tuple[Path, ...],
-    directory: Path,
+    includes: Sequence[Path],
 ) -> Compiled:
-    """Compile `source`, called `name` in messages and debug data, in the private `directory`.
+    """Compile `source`, called `name` in messages and debug data, with headers of `includes`.
 
-    Limits: 20 s of CPU and of time, 4 GiB of memory, 8 MiB a file, 16 KiB of diagnostics.
+    Those directories are copied into the jail under their own names, so that the compiler, what it
+    says and what it makes know no path of this machine. Raises MachineError without a jail.
     """
-    (directory / name).write_text(source, encoding="utf-8")
-    output, said = directory / "out.o", directory / "diagnostics"
-    # The limits are set by the shell that becomes clang: preexec_fn is not safe among threads.
-    limits = (f"-t {TIMEOUT_S}", f"-v {_MEMORY_KIB}", f"-f {_FILE_BLOCKS}", "-c 0")
-    script = "".join(f"ulimit {limit} && " for limit in limits) + 'exec "$@"'
-    command = [
-        str(clang),
-        *flags,
-        *(f"-ffile-prefix-map={include}={include.name}" for include in includes),
-        f"-ffile-prefix-map={directory}=.",
-        *(f"-I{include}" for include in includes),
-        "-c",
-        name,
-        "-o",
-        output.name,
-    ]
-    ending = ""
-    try:
-        with said.open("wb") as file:
-            ended = subprocess.run(
-                ["/bin/sh", "-c", script, "sh", *command],
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TMPDIR": str(directory)},
-                timeout=TIMEOUT_S,
-                check=False,
-            )
-        if ended.returncode != 0:
-            ending = f"\nclang ended with status {ended.returncode}"
-    except subprocess.TimeoutExpired:
-        ending = f"\nclang did not end within {TIMEOUT_S} s"
-    with said.open("rb") as file:
-        text = file.read(MAX_DIAGNOSTICS).decode(errors="replace")
-    for path in (*includes, directory, clang):
-        text = text.replace(str(path), path.name)
-    if ending:
-        return Compiled(object=None, diagnostics=text + ending)
-    return Compiled(object=output.read_bytes(), diagnostics=text)
+    headers = {
+        f"{include.name}/{header.relative_to(include).as_posix()}": header.read_bytes()
+        for include in includes
+        for header in sorted(include.rglob("*.h"))
+    }
+    # The object goes to standard output: the compiler may write no file.
+    arguments = [*flags, *(f"-I{include.name}" for include in includes), "-c", name, "-o", "-"]
+    ended = jail.run(arguments, {**headers, name: source.encode()})
+    said = ended.said.replace(str(jail.program), jail.program.name)
+    if ended.how:
+        return Compiled(object=None, diagnostics=f"{said}\nclang {ended.how}")
+    return Compiled(object=ended.output, diagnostics=said)

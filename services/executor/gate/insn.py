@@ -18,9 +18,13 @@ JUMP_ALWAYS: Final = 0x05
 JUMP_ALWAYS_32: Final = 0x06
 MAY_GOTO: Final = 0xE5
 MOV64_REGISTER: Final = 0xBF
-ADD64_IMMEDIATE: Final = 0x07
+ADD64_IMMEDIATE, ADD64_REGISTER = 0x07, 0x0F
+SUB64_IMMEDIATE, SUB64_REGISTER = 0x17, 0x1F
 MODE_MEM: Final = 0x60
 MODE_MEMSX: Final = 0x80
+LAST_OPERATION: Final = 0xD0
+"""Of arithmetic and of jumps; what lies beyond is newer, and not plain."""
+_BYTES: Final = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 SIGN_EXTENDING: Final = frozenset({8, 16, 32})
 
 
@@ -43,6 +47,16 @@ class Insn(NamedTuple):
     def mode(self) -> int:
         """Addressing mode of a load or store, the high three bits."""
         return self.opcode & 0xE0
+
+    @property
+    def operation(self) -> int:
+        """What arithmetic or a jump does, the high four bits."""
+        return self.opcode & 0xF0
+
+    @property
+    def bytes(self) -> int:
+        """How much a load or store moves."""
+        return _BYTES[self.opcode & 0x18]
 
     @property
     def slots(self) -> int:

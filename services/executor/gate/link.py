@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from services.executor.gate.btf import Btf, Kind
+from services.executor.gate.contents import HOOKS
 from services.executor.gate.elf import BrokenObjectError, ObjectFile
 from services.executor.gate.linker import LinkError, link
-from services.executor.gate.proof import HOOKS
 from services.executor.gate.stage import Finding, Work, reason
 
 _OPS: Final = ".struct_ops.link"
@@ -30,7 +31,7 @@ class LinkStage:
             work.object = _with_settings(policy, work.manifest.frame)
         except (LinkError, BrokenObjectError) as error:
             return Finding(reasons=[reason(self.name, "failed", str(error))])
-        programs = sum(name.startswith("struct_ops") for name in frame.sections)
+        programs = sum(each.name.startswith("struct_ops") for each in frame.sections)
         return Finding(
             reasons=[reason(self.name, "frame", text) for text in complaints],
             evidence={"object_bytes": float(len(linked)), "programs": float(programs)},
@@ -40,26 +41,36 @@ class LinkStage:
 def _differences(frame: ObjectFile, hooks: ObjectFile, policy: ObjectFile) -> list[str]:
     """What linking changed about the frame's programs and maps, or about the proven code."""
     found = []
-    for name, size in policy.sections.items():
+    before = {section.name: len(section.content) for section in frame.sections}
+    after = {section.name: len(section.content) for section in policy.sections}
+    for name, size in after.items():
         ours = name.startswith(("struct_ops", ".data", ".bss", ".maps", _OPS, "license"))
-        if ours and frame.sections.get(name) != size:
+        if ours and before.get(name) != size:
             found.append(f"section {name} is not the frame's any more")
-    missing = [name for name in frame.sections if name.startswith("struct_ops")]
-    found += [f"section {name} is gone" for name in missing if name not in policy.sections]
-    before = {symbol.name: symbol for symbol in hooks.symbols if symbol.name in HOOKS}
-    after = {symbol.name: symbol for symbol in policy.symbols if symbol.name in HOOKS}
+    missing = [name for name in before if name.startswith("struct_ops") and name not in after]
+    found += [f"section {name} is gone" for name in missing]
     for name in HOOKS:
-        if _code(hooks, before[name].offset, before[name].size) != _code(
-            policy, after[name].offset, after[name].size
-        ):
+        if _code(hooks, name) != _code(policy, name):
             found.append(f"{name} is not the code that was proven")
+    wanted, given = Btf(frame.content(".BTF")), Btf(hooks.content(".BTF"))
+    for name in HOOKS:
+        if _prototype(wanted, name) != _prototype(given, name):
+            found.append(f"{name} takes or gives other types than cox/hooks.h says: include it")
     return found
 
 
-def _code(file: ObjectFile, offset: int, size: int) -> bytes:
+def _prototype(types: Btf, function: str) -> str:
+    return types.shape(types.types[types.named(Kind.FUNC)[function]].refers)
+
+
+def _code(file: ObjectFile, function: str) -> bytes:
     """A function's instructions, without the addresses that relocations leave in them."""
-    code = bytearray(file.content(".text")[offset : offset + size])
-    for at in file.relocations(".text"):
+    symbol = next((each for each in file.symbols if each.name == function), None)
+    if symbol is None:
+        raise BrokenObjectError(f"no function {function}")
+    offset, size = symbol.offset, symbol.size
+    code = bytearray(file.content(symbol.section)[offset : offset + size])
+    for at in file.relocated(symbol.section):
         if offset <= at < offset + size:
             code[at - offset + 4 : at - offset + 8] = bytes(4)
             code[at - offset + 12 : at - offset + 16] = bytes(4)

@@ -1,65 +1,53 @@
-"""Static linking of BPF objects by libbpf's own linker (src/linker.c), through ctypes."""
+"""Linking of BPF objects in a process of its own, with limits."""
 
 from __future__ import annotations
 
-import ctypes
-import os
-import threading
-from functools import cache
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from shared.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-_PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-_ONE_AT_A_TIME = threading.Lock()
+TIMEOUT_S: Final = 20
+_PROGRAM: Final = Path(__file__).with_name("libbpf_link.py")
+_NO_LIBBPF: Final = 2
 
 
 class LinkError(Exception):
     """The linker did not take a file; the text says which and the error's name."""
 
 
-@cache
-def _library() -> ctypes.CDLL:
+def link(objects: Sequence[Path], output: Path) -> bytes:
+    """One object out of several, without debug data other than BTF. Raises LinkError."""
+    # CPU time, memory, file size and core dumps: what linking 100 KiB never needs.
+    limits = f"ulimit -t {TIMEOUT_S} && ulimit -v 1048576 && ulimit -f 16384 && ulimit -c 0"
+    program = [sys.executable, "-I", "-S", str(_PROGRAM), str(output), *map(str, objects)]
     try:
-        library = ctypes.CDLL("libbpf.so.1", use_errno=True)
-    except OSError as error:
+        ended = subprocess.run(
+            ["/bin/sh", "-c", f'{limits} && exec "$@"', "sh", *program],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LinkError(f"the linker did not end within {TIMEOUT_S} s") from None
+    said = ended.stderr.rstrip().rpartition("\n")[2]
+    if ended.returncode == _NO_LIBBPF:
         raise MachineError(
             "libbpf is missing",
             expected="libbpf.so.1",
-            got=str(error),
+            got=said,
             advice="Install the package libbpf1.",
-        ) from error
-    library.bpf_linker__new.restype = ctypes.c_void_p
-    library.bpf_linker__new.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
-    library.bpf_linker__add_file.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    library.bpf_linker__finalize.argtypes = [ctypes.c_void_p]
-    library.bpf_linker__free.argtypes = [ctypes.c_void_p]
-    # What it prints holds paths and goes to stderr; the errno says enough.
-    library.libbpf_set_print.restype = ctypes.c_void_p
-    library.libbpf_set_print.argtypes = [ctypes.c_void_p]
-    library.libbpf_set_print(None)
-    return library
-
-
-def link(objects: Sequence[Path], output: Path) -> bytes:
-    """One object out of several, without debug data other than BTF. Raises LinkError."""
-    library = _library()
-    with _ONE_AT_A_TIME:
-        linker = library.bpf_linker__new(os.fsencode(output), None)
-        if not linker:
-            raise LinkError(f"no linker: {os.strerror(ctypes.get_errno())}")
-        try:
-            for path in objects:
-                error = library.bpf_linker__add_file(linker, os.fsencode(path), None)
-                if error:
-                    raise LinkError(f"{path.name}: {os.strerror(abs(error))}")
-            error = library.bpf_linker__finalize(linker)
-            if error:
-                raise LinkError(f"at the end: {os.strerror(abs(error))}")
-        finally:
-            library.bpf_linker__free(linker)
+        )
+    if ended.returncode < 0:
+        raise LinkError("the linker crashed on it: an object that no compiler has made")
+    if ended.returncode:
+        raise LinkError(said)
     return output.read_bytes()

@@ -20,6 +20,8 @@ from shared.messages import Artifact, Reason
 from shared.policies import Manifest, Policy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from services.executor.gate.workshop import Workshop
 
 STAGES: Final[tuple[Stage, ...]] = (
@@ -29,6 +31,8 @@ STAGES: Final[tuple[Stage, ...]] = (
     ProofStage(),
     LinkStage(),
 )
+OBJECT_STAGES: Final = frozenset({"bound", "proof", "link"})
+"""Those that look at compiled hooks rather than at their source."""
 
 
 class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,9 +64,53 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: list[Verdict]
 
 
-def build(request: BuildRequest, workshop: Workshop) -> Accepted | Rejected:
-    """Take a policy through all stages. Raises MachineError if this machine cannot build."""
+def judge(work: Work, stages: Sequence[Stage] = STAGES) -> list[Verdict]:
+    """Take the work through the stages up to the first that says no. Raises MachineError."""
     verdicts: list[Verdict] = []
+    for stage in stages:
+        started = time.monotonic()
+        finding = stage(work)
+        verdict = Verdict(
+            stage=stage.name,
+            passed=not finding.reasons,
+            reasons=finding.reasons[:MAX_REASONS],
+            evidence=finding.evidence,
+            seconds=time.monotonic() - started,
+        )
+        verdicts.append(verdict)
+        if not verdict.passed:
+            break
+    return verdicts
+
+
+def check_object(
+    hooks: bytes, manifest: Manifest, workshop: Workshop, *, sandbox: Stage | None = None
+) -> list[Verdict]:
+    """Judge compiled hooks as if the gate had compiled them. Raises MachineError.
+
+    With a `sandbox` (SandboxStage) what has come through all else is besieged. No artifact comes
+    of it: the fleet's gate compiles by itself.
+    """
+    with tempfile.TemporaryDirectory(prefix="cox-gate-") as directory:
+        work = Work(
+            manifest=manifest,
+            source="",
+            workshop=workshop,
+            directory=Path(directory),
+            hooks=hooks,
+        )
+        stages = [stage for stage in STAGES if stage.name in OBJECT_STAGES]
+        return judge(work, stages + ([] if sandbox is None else [sandbox]))
+
+
+def build(
+    request: BuildRequest, workshop: Workshop, *, sandbox: Stage | None = None
+) -> Accepted | Rejected:
+    """Take a policy through all stages, a `sandbox` (SandboxStage) as the last if there is one.
+
+    The artifact's evidence says whether there was: `sandboxed`. Raises MachineError if this
+    machine cannot build.
+    """
     with tempfile.TemporaryDirectory(prefix="cox-gate-") as directory:
         work = Work(
             manifest=request.manifest,
@@ -70,25 +118,17 @@ def build(request: BuildRequest, workshop: Workshop) -> Accepted | Rejected:
             workshop=workshop,
             directory=Path(directory),
         )
-        for stage in STAGES:
-            started = time.monotonic()
-            finding = stage(work)
-            verdict = Verdict(
-                stage=stage.name,
-                passed=not finding.reasons,
-                reasons=finding.reasons[:MAX_REASONS],
-                evidence=finding.evidence,
-                seconds=time.monotonic() - started,
-            )
-            verdicts.append(verdict)
-            if not verdict.passed:
-                return Rejected(
-                    policy=request.manifest.name,
-                    stage=stage.name,
-                    reasons=verdict.reasons,
-                    verdicts=verdicts,
-                )
+        verdicts = judge(work, (*STAGES, *(() if sandbox is None else (sandbox,))))
+    last = verdicts[-1]
+    if not last.passed:
+        return Rejected(
+            policy=request.manifest.name,
+            stage=last.stage,
+            reasons=last.reasons,
+            verdicts=verdicts,
+        )
     evidence = {key: value for verdict in verdicts for key, value in verdict.evidence.items()}
+    evidence["sandboxed"] = float(sandbox is not None)
     return Accepted(
         artifact=Artifact(
             sha256=hashlib.sha256(work.object).hexdigest(),
@@ -97,6 +137,7 @@ def build(request: BuildRequest, workshop: Workshop) -> Accepted | Rejected:
             version=request.manifest.version,
             source_sha256=hashlib.sha256(request.source.encode()).hexdigest(),
             toolchain=workshop.toolchain.version,
+            headers_sha256=workshop.headers_sha256,
             evidence=evidence,
         ),
         object=work.object,

@@ -2,135 +2,82 @@
 
 from __future__ import annotations
 
-import re
-import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from services.executor.gate.elf import BrokenObjectError, ObjectFile, Symbol
-from services.executor.gate.insn import LD_IMM64, SIZE, Insn, decode
-from services.executor.gate.purity import impurities
+from services.executor.gate.btf import Btf, source_lines
+from services.executor.gate.contents import HOOKS, about_contents, about_types
+from services.executor.gate.elf import BrokenObjectError, ObjectFile
+from services.executor.gate.insn import SIZE, Insn, decode
+from services.executor.gate.parameters import about_parameters
+from services.executor.gate.purity import Examined, examine
 from services.executor.gate.stage import Finding, Work, reason
+from shared.policies import HOOKS as SOURCE
 
 if TYPE_CHECKING:
-    from shared.messages import Reason
+    from collections.abc import Iterator
 
-HOOKS: Final = ("cox_rank", "cox_slice", "cox_place", "cox_preempt")
-MAX_DATA_BYTES: Final = 4096
-
-_SECTIONS: Final = re.compile(
-    r"|\.text|\.rodata|\.symtab|\.strtab|\.BTF|\.BTF\.ext|\.llvm_addrsig|\.debug_\w+"
-    r"|\.rel(\.text|\.BTF|\.BTF\.ext|\.debug_\w+)"
-)
-# struct btf_ext_header up to core_relo_len (kernel: tools/lib/bpf/libbpf_internal.h)
-_BTF_EXT: Final = struct.Struct("<HBBIIIIIII")
+    from services.executor.gate.stage import Complaint
 
 
 class ProofStage:
-    """Sections, symbols, parameters and every instruction of the compiled hooks."""
+    """Sections, symbols, types, parameters and every instruction of the compiled hooks."""
 
     name = "proof"
 
     def __call__(self, work: Work) -> Finding:
         """Prove the hooks pure, or say what is in the way."""
+        examined: dict[str, Examined] = {}
         try:
             hooks = ObjectFile(work.hooks)
             code = decode(hooks.content(".text"))
-            relocations = hooks.relocations(".text")
-        except (BrokenObjectError, ValueError, IndexError) as error:
-            return Finding(reasons=[self._no("object", str(error))])
-        reasons = self._about_sections(hooks)
-        reasons += self._about_symbols(hooks)
-        reasons += self._about_relocations(code, relocations)
-        if reasons:
-            return Finding(reasons=reasons)
-        reasons += self._about_parameters(work, hooks)
-        evidence: dict[str, float] = {}
-        for symbol in sorted(hooks.symbols, key=lambda symbol: symbol.offset):
-            if symbol.name not in HOOKS:
-                continue
+            found = [(rule, text, 0) for rule, text in about_contents(hooks, code)]
+            if not found:
+                types = Btf(hooks.content(".BTF"))
+                rest = [*about_types(hooks, types), *about_parameters(work.manifest, hooks, types)]
+                examined = dict(_examined(hooks, code))
+                found = [(rule, text, 0) for rule, text in rest]
+                found += _impurities(hooks, types, examined)
+        except (BrokenObjectError, ValueError) as error:
+            found = [("object", f"not what clang makes of hooks: {error}", 0)]
+        return Finding(
+            reasons=[reason(self.name, rule, text, line) for rule, text, line in found],
+            evidence=_evidence(examined),
+        )
+
+
+def _impurities(
+    hooks: ObjectFile, types: Btf, examined: dict[str, Examined]
+) -> Iterator[Complaint]:
+    """What is wrong with the code, at the line of source that it comes from."""
+    lines = source_lines(hooks.content(".BTF.ext"), types, SOURCE)
+    starts = {symbol.name: symbol.offset // SIZE for symbol in hooks.symbols}
+    for name, each in examined.items():
+        for rule, text, at in each.complaints:
+            before = (slot for slot in lines if starts[name] <= slot <= starts[name] + at)
+            line = lines.get(max(before, default=-1), 0)
+            yield rule, f"{name}: {text} (instruction {at})", line
+
+
+def _examined(hooks: ObjectFile, code: list[Insn]) -> Iterator[tuple[str, Examined]]:
+    """Each hook, in the order of the code."""
+    references = {offset // SIZE for offset in hooks.relocated(".text")}
+    for symbol in sorted(hooks.symbols, key=lambda symbol: symbol.offset):
+        if symbol.name in HOOKS:
             start, end = symbol.offset // SIZE, (symbol.offset + symbol.size) // SIZE
-            evidence[f"insns_{symbol.name.removeprefix('cox_')}"] = float(end - start)
-            reasons += [
-                self._no(rule, f"{symbol.name}: {text} (instruction {at - start})")
-                for rule, text, at in impurities(code, start, end)
-            ]
-        return Finding(reasons=reasons, evidence=evidence)
+            yield symbol.name, examine(code, start, end, references)
 
-    def _no(self, rule: str, text: str) -> Reason:
-        return reason(self.name, rule, text)
 
-    def _about_sections(self, hooks: ObjectFile) -> list[Reason]:
-        found = [
-            self._no("section", f"section {name}: hooks have code and read-only data, no more")
-            for name in hooks.sections
-            if not _SECTIONS.fullmatch(name)
-        ]
-        size = hooks.sections.get(".rodata", 0)
-        if size > MAX_DATA_BYTES:
-            found.append(self._no("data", f"{size} bytes of data; at most {MAX_DATA_BYTES}"))
-        header = hooks.content(".BTF.ext")
-        if len(header) >= _BTF_EXT.size and _BTF_EXT.unpack_from(header)[9]:
-            found.append(self._no("relocation", "hooks are not relocated against the kernel"))
-        return found
+def _evidence(examined: dict[str, Examined]) -> dict[str, float]:
+    """Size and longest way of each hook in instructions; stack of the hungriest in bytes.
 
-    def _about_symbols(self, hooks: ObjectFile) -> list[Reason]:
-        found = []
-        functions = {s.name: s for s in hooks.symbols if s.kind == "STT_FUNC"}
-        for name in HOOKS:
-            symbol = functions.get(name)
-            if symbol is None or not symbol.is_global or symbol.section != ".text":
-                found.append(self._no("hook", f"{name} is missing: define all four hooks"))
-        for symbol in hooks.symbols:
-            if symbol.kind == "STT_FUNC" and symbol.name not in HOOKS:
-                text = f"function {symbol.name}: make it COX_INLINE, hooks call nothing"
-                found.append(self._no("function", text))
-            elif symbol.is_global and not symbol.section:
-                text = f"{symbol.name} is defined elsewhere; hooks stand alone"
-                found.append(self._no("undefined", text))
-        covered = sum(s.size for s in functions.values())
-        if not found and covered != hooks.sections.get(".text", 0):
-            found.append(self._no("hook", "there is code outside of the hooks"))
-        return found
-
-    def _about_relocations(self, code: list[Insn], relocations: dict[int, Symbol]) -> list[Reason]:
-        wide = {insn.at * SIZE for insn in code if insn.opcode == LD_IMM64}
-        return [
-            self._no("relocation", f"a reference to {symbol.name or symbol.section or '?'}")
-            for offset, symbol in relocations.items()
-            if symbol.section != ".rodata" or offset not in wide
-        ]
-
-    def _about_parameters(self, work: Work, hooks: ObjectFile) -> list[Reason]:
-        found = []
-        declared = {parameter.name: parameter for parameter in work.manifest.parameter}
-        data = hooks.content(".rodata")
-        variables = {
-            symbol.name: symbol
-            for symbol in hooks.symbols
-            if symbol.kind == "STT_OBJECT" and symbol.is_global
-        }
-        for name in variables.keys() - declared.keys():
-            text = f"{name} is not in the manifest; make it static const if it is no parameter"
-            found.append(self._no("parameter", text))
-        for name, parameter in declared.items():
-            symbol = variables.get(name)
-            if symbol is None or symbol.size not in {1, 2, 4, 8}:
-                text = f"{name} is declared in the manifest; define it as a const volatile integer"
-                found.append(self._no("parameter", text))
-                continue
-            stored = data[symbol.offset : symbol.offset + symbol.size]
-            signed = parameter.low < 0
-            try:
-                extremes = [
-                    value.to_bytes(symbol.size, "little", signed=signed)
-                    for value in (parameter.default, parameter.low, parameter.high)
-                ]
-            except OverflowError:
-                text = f"{name}: its bounds do not fit {symbol.size} bytes"
-                found.append(self._no("parameter", text))
-                continue
-            if stored != extremes[0]:
-                got = int.from_bytes(stored, "little", signed=signed)
-                text = f"{name}: the source says {got}, the manifest's default {parameter.default}"
-                found.append(self._no("parameter", text))
-        return sorted(found, key=lambda each: each.text)
+    There is no figure for loops: a hook has none.
+    """
+    evidence = {}
+    pure = {name: each for name, each in examined.items() if not each.complaints}
+    for name, each in pure.items():
+        short = name.removeprefix("cox_")
+        evidence[f"insns_{short}"] = float(each.insns)
+        evidence[f"steps_{short}"] = float(each.steps)
+    if pure:
+        evidence["stack_bytes"] = float(max(each.stack_bytes for each in pure.values()))
+    return evidence

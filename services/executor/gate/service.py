@@ -7,19 +7,29 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
+from services.executor.gate.leave import objectives
 from services.executor.gate.pipeline import Accepted, BuildRequest, Rejected, build
+from services.executor.gate.requests import Requests
+from services.executor.gate.sandbox import Sandbox, SandboxStage
+from services.executor.gate.sandbox.pool import sandbox_image
+from services.executor.gate.tokens import TokenDesk
 from services.executor.gate.workshop import Workshop
 from shared import attributes as names
-from shared.errors import CoxswainError, SchedulerError
-from shared.messages import BuildCommand, Built, Cost
+from shared.errors import CoxswainError
+from shared.expiry import expired
+from shared.messages import BuildCommand, Built, Cost, Inventory
 from shared.metrics import declared
 from shared.policies import Catalogue
+from shared.signing import Signer
+from shared.workloads import Catalogue as Workloads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from services.executor.gate.stage import Stage
     from shared.bus import Bus, Delivery
     from shared.settings import Settings
     from shared.telemetry import Telemetry
@@ -32,16 +42,28 @@ class Gate:
     """Builds policies for the whole fleet; whoever wrote one, the same stages judge it."""
 
     def __init__(
-        self, bus: Bus, telemetry: Telemetry, workshop: Workshop, policies: Catalogue
+        self,
+        bus: Bus,
+        telemetry: Telemetry,
+        workshop: Workshop,
+        policies: Catalogue,
+        desk: TokenDesk,
+        sandbox: Stage | None = None,
     ) -> None:
         self._bus = bus
+        self._sandbox = sandbox
+        self._desk = desk
         self._telemetry = telemetry
         self._workshop = workshop
         self._policies = policies
 
     async def start(self) -> None:
-        """Take build commands."""
+        """Take build commands, and hosts' questions for tokens."""
         self._telemetry.metrics.expose(*declared.GATE)
+        await self._desk.start()
+        subjects = self._bus.subjects
+        self._bus.depend(subjects.stream("REQUESTS"))
+        self._bus.depend(f"OBJ_{subjects.bucket('artifacts')}")
         self._bus.consume(
             "COMMANDS",
             self._bus.subjects.consumer("executor", "gate"),
@@ -70,6 +92,7 @@ class Gate:
                     problem=error.problem,
                     cost=Cost(wall_s=time.monotonic() - started),
                 )
+        built = msgspec.structs.replace(built, unix_ns=time.time_ns())
         self._count(built)
         await self._bus.publish(
             self._bus.subjects.event("executor", "built", command.optimization),
@@ -87,11 +110,12 @@ class Gate:
         metrics.observe(declared.BUILDING, built.cost.wall_s)
 
     async def _made(self, command: BuildCommand, span: Span, started: float) -> Built:
-        if command.expires_unix_ns and time.time_ns() > command.expires_unix_ns:
-            raise SchedulerError("the build command came after its optimization's budget")
+        if (late := expired(command.expires_unix_ns)) is not None:
+            raise late
         policy = self._policies[command.policy]
         request = BuildRequest(manifest=policy.manifest, source=command.source or policy.source)
-        result = await asyncio.to_thread(build, request, self._workshop)
+        result = await asyncio.to_thread(build, request, self._workshop, sandbox=self._sandbox)
+        span.set({names.GATE_SANDBOXED: self._sandbox is not None})
         for verdict in result.verdicts:
             span.event(
                 "gate.stage_done",
@@ -122,6 +146,7 @@ class Gate:
                 )
             case Accepted(artifact=artifact, object=data):
                 digest = await self._bus.put_artifact(data)
+                await self._desk.vouch(artifact)
                 span.set({names.ARTIFACT_SHA256: digest})
                 log.info("gate.accepted", policy=command.policy, artifact=digest[:12])
                 return Built(
@@ -133,7 +158,44 @@ class Gate:
 
 
 @contextlib.asynccontextmanager
-async def gate_role(_settings: Settings, bus: Bus, telemetry: Telemetry) -> AsyncIterator[None]:
-    """Build policies while the context is open. Raises MachineError without a toolchain."""
-    await Gate(bus, telemetry, Workshop(), Catalogue.load()).start()
-    yield
+async def gate_role(settings: Settings, bus: Bus, telemetry: Telemetry) -> AsyncIterator[None]:
+    """Build policies and sign tokens while the context is open.
+
+    Raises MachineError without a toolchain or a jail, or without a sandbox that the settings ask
+    for; InputError without signing keys.
+    """
+    workshop, policies = Workshop(), Catalogue.load()
+    await asyncio.to_thread(workshop.check_jail)
+    Signer.read(settings.signing_seeds)
+    log.info("gate.jail_holds", compiler=workshop.toolchain.version)
+    async with _sandbox(settings) as sandbox:
+        desk = TokenDesk(
+            bus,
+            settings.signing_seeds,
+            workshop,
+            policies,
+            objectives(Workloads.load()),
+            Requests(bus),
+            await bus.records("hosts", Inventory),
+            telemetry,
+            sandbox=sandbox is not None,
+        )
+        await Gate(bus, telemetry, workshop, policies, desk, sandbox).start()
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _sandbox(settings: Settings) -> AsyncIterator[Stage | None]:
+    """The last stage, if the settings ask for it; said either way. Raises MachineError."""
+    if not settings.sandbox:
+        log.warning(
+            "gate.sandbox_off",
+            means="what is built is proven, but not besieged before a host loads it",
+            advice="COX_SANDBOX=on, where lab guests can run",
+        )
+        yield None
+        return
+    verdicts = settings.state_dir / "sandbox"
+    async with Sandbox(sandbox_image(), verdicts=verdicts) as sandbox:
+        log.info("gate.sandbox_on", kernel=sandbox.kernel)
+        yield SandboxStage(sandbox)

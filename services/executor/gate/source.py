@@ -1,38 +1,42 @@
 """Second stage: what the text of the hooks may hold before a compiler sees it.
 
-Not the defence against a hostile author (that is the proof on the bytecode); this keeps honest
-mistakes readable and keeps the compiler's file-reading features away from the text.
+It keeps the compiler's file-reading features and its appetite away from the text, and makes
+mistakes readable. What code may *do* is not judged here: the proof reads that from the bytecode.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
 
+from services.executor.gate.directives import about_directives, directives
+from services.executor.gate.lexer import ambiguities, tokenize
+from services.executor.gate.macros import about_macros
 from services.executor.gate.stage import Finding, Work, reason
+from services.executor.gate.words import about_words, whole_scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from services.executor.gate.lexer import Token
+    from services.executor.gate.stage import Complaint
 
 MAX_BYTES: Final = 64 * 1024
 MAX_LINE: Final = 1000
-INCLUDES: Final = frozenset({"cox/hooks.h", "cox/types.h"})
+MAX_TOKENS: Final = 16 * 1024
+MAX_NESTING: Final = 64
+"""Brackets of any kind inside each other; clang gives up at 256 (-fbracket-depth)."""
 
-_FORBIDDEN: Final = {
-    r"__asm__|__asm|asm": "no assembly",
-    r"__has_\w+": "no questions about the build machine",
-    r"_Pragma|__pragma": "no pragma operator",
-    r"__(?:FILE|BASE_FILE|INCLUDE_LEVEL|TIMESTAMP|DATE|TIME|COUNTER)(?:__|_NAME__)": (
-        "nothing that differs from build to build"
-    ),
-    r"__builtin_preserve_\w+|preserve_access_index": "no relocations against the kernel",
+_STRAYS: Final = {
+    '"': "a string without its closing quote: close it on the same line",
+    "'": "a character without its closing quote: close it, or write prose in a comment",
+    "/": "a comment that is never closed: write */",
+    "\\": "a backslash outside of strings: write identifiers in plain letters",
 }
-_WORD: Final = re.compile(r"\b(?:(" + r")|(".join(_FORBIDDEN) + r"))\b")
-_DIRECTIVE: Final = re.compile(r"^\s*#\s*(\w*)\s*(.*?)\s*$")
-_ALLOWED_DIRECTIVES: Final = frozenset(
-    {"define", "undef", "if", "ifdef", "ifndef", "elif", "else", "endif", "error", "include", ""}
-)
 
 
 class SourceStage:
-    """Size, characters, directives and words of the source text."""
+    """Characters, tokens, directives, words and macros of the source text."""
 
     name = "source"
 
@@ -40,47 +44,56 @@ class SourceStage:
         """Look at the raw text; a reason carries the line it is about."""
         size = len(work.source.encode(errors="replace"))
         evidence = {"source_bytes": float(size), "source_lines": float(work.source.count("\n"))}
-        if size > MAX_BYTES:
-            text = f"{size} bytes of source; at most {MAX_BYTES}"
-            return Finding(reasons=[reason(self.name, "size", text)], evidence=evidence)
-        reasons = []
-        for number, line in enumerate(work.source.split("\n"), start=1):
-            for rule, text in _complaints(line):
-                reasons.append(reason(self.name, rule, text, number))
-        return Finding(reasons=reasons, evidence=evidence)
+        found = list(_about_text(work.source, size))
+        if not found:
+            # From here on tokens are what the compiler will make of the text.
+            tokens = tokenize(work.source)
+            evidence["tokens"] = float(len(tokens))
+            found = list(whole_scheduler(tokens)) or list(_about_tokens(tokens))
+        if not found:
+            lines, text = directives(tokens)
+            found = [*about_directives(lines, text), *about_words(tokens)]
+        if not found:
+            expanded, found = about_macros(lines, text)
+            evidence["expanded_tokens"] = float(expanded)
+        found.sort(key=lambda complaint: complaint[2])
+        return Finding(
+            reasons=[reason(self.name, rule, text, line) for rule, text, line in found],
+            evidence=evidence,
+        )
 
 
-def _complaints(line: str) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    if len(line) > MAX_LINE:
-        return [("line-length", f"{len(line)} characters; at most {MAX_LINE}")]
-    strange = {c for c in line if not (c == "\t" or " " <= c <= "~")}
-    if strange:
-        found.append(("characters", f"only ASCII text; found {min(strange)!a}"))
-    if "??" in line or "%:" in line:
-        found.append(("spelling", "no trigraphs or digraphs"))
-    if re.search(r"\*/\s*#", line):
-        found.append(("spelling", "no directive behind a comment"))
-    directive = _DIRECTIVE.match(line)
-    if directive:
-        found += _about_directive(directive[1], directive[2], continued=line.endswith("\\"))
-    word = _WORD.search(line)
-    if word:
-        why = list(_FORBIDDEN.values())[(word.lastindex or 1) - 1]
-        found.append(("word", f"{word[0]}: {why}"))
-    return found
+def _about_text(source: str, size: int) -> Iterator[Complaint]:
+    if size > MAX_BYTES:
+        yield "size", f"{size} bytes of source; at most {MAX_BYTES}: hooks are short", 0
+        return
+    for number, line in enumerate(source.split("\n"), start=1):
+        if len(line) > MAX_LINE:
+            yield "line-length", f"{len(line)} characters; at most {MAX_LINE}: break it up", number
+        strange = {c for c in line if not (c == "\t" or " " <= c <= "~")}
+        if strange:
+            text = f"only ASCII text, in comments too; found {min(strange)!a}: spell it out"
+            yield "characters", text, number
+    for spelling, number in ambiguities(source):
+        text = f"compilers do not agree on what {spelling} means here: write it in another way"
+        yield "spelling", text, number
 
 
-def _about_directive(name: str, rest: str, *, continued: bool) -> list[tuple[str, str]]:
-    if name not in _ALLOWED_DIRECTIVES:
-        if name == "pragma" and re.fullmatch(r"(?:clang loop )?unroll(?:\(full\)|\s+\d+)?", rest):
-            return []
-        return [("directive", f"#{name} is not allowed")]
-    rest = re.sub(r"/\*.*?\*/|//.*", "", rest).strip()
-    if not name and rest:
-        return [("directive", "no directive that hides its name")]
-    if continued and name != "define":
-        return [("spelling", "no directive across lines, macros excepted")]
-    if name == "include" and not (re.fullmatch(r'"[^"]*"', rest) and rest.strip('"') in INCLUDES):
-        return [("include", f"include only {' or '.join(sorted(INCLUDES))}, in quotes")]
-    return []
+def _about_tokens(tokens: list[Token]) -> Iterator[Complaint]:
+    if len(tokens) > MAX_TOKENS:
+        yield "tokens", f"{len(tokens)} tokens; at most {MAX_TOKENS}: hooks are short", 0
+    depth = 0
+    for token in tokens:
+        if token.kind == "stray":
+            text = _STRAYS.get(
+                token.text[0], f"C has no use for {token.text[:1]!a} here: remove it"
+            )
+            yield "spelling", text, token.line
+        if token.kind == "punctuator":
+            depth += (token.text in "([{") - (token.text in ")]}")
+            if depth == MAX_NESTING + 1:
+                text = f"more than {MAX_NESTING} brackets inside each other: use variables"
+                yield "nesting", text, token.line
+    for token, after in pairwise(tokens):
+        if token.punctuates("[") and after.punctuates("["):
+            yield "attribute", "no [[attributes]]: write __attribute__((name))", token.line

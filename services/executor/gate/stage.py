@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from shared.messages import Reason
+from shared.plain import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from services.executor.gate.workshop import Workshop
     from shared.policies import Manifest
+
+Complaint = tuple[str, str, int]
+"""Rule, text, and the line (of source) or slot (of code) it is about."""
 
 MAX_REASONS = 20
 MAX_REASON_LEN = 300
@@ -62,6 +66,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reason(stage: str, rule: str, text: str, line: int = 0) -> Reason:
-    """A reason in printable characters, trimmed."""
-    clean = "".join(c if c.isprintable() else " " for c in text)
-    return Reason(stage=stage, rule=rule, text=clean[:MAX_REASON_LEN], line=line)
+    """A reason as plain text, trimmed: compilers quote source, which is an author's own text."""
+    return Reason(
+        stage=stage, rule=rule, text=plain(" ".join(text.split()), MAX_REASON_LEN), line=line
+    )

@@ -4,51 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import shutil
-import subprocess
 import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import platformdirs
 
-from services.executor.gate.clang import FRAME_FLAGS, run_clang
+from services.executor.gate.clang import FRAME_FLAGS, HOOK_FLAGS, run_clang
+from services.executor.gate.jail import Jail
+from services.executor.gate.toolchain import Toolchain, find_toolchain
 from shared.errors import MachineError
 
 BPF: Final = Path(__file__).resolve().parents[3] / "bpf"
-OLDEST_CLANG: Final = 16  # btf_decl_tag on parameters and -mcpu=v4 need it
-CLANGS: Final = ("clang-19", "clang-18", "clang-17", "clang-16", "clang")
-
-
-class Toolchain(msgspec.Struct, frozen=True):
-    """A compiler: where it is, and the one line by which it names itself."""
-
-    clang: Path
-    version: str
-
-
-def find_toolchain() -> Toolchain:
-    """The newest clang this project knows. Raises MachineError if there is none."""
-    seen = []
-    for name in CLANGS:
-        path = shutil.which(name)
-        if path is None:
-            continue
-        answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-        first = answer.stdout.partition("\n")[0]
-        number = re.search(r"version (\d+)\.", first)
-        if number and int(number[1]) >= OLDEST_CLANG:
-            return Toolchain(Path(path), first.strip())
-        seen.append(f"{path}: {first or answer.stderr.strip()}"[:120])
-    raise MachineError(
-        "there is no compiler for BPF here",
-        expected=f"clang {OLDEST_CLANG} or newer, as one of {', '.join(CLANGS)}",
-        got="; ".join(seen) or "none of them",
-        advice="Install clang-19 (Debian 12 and later have it).",
-    )
 
 
 class Workshop:
@@ -63,33 +31,54 @@ class Workshop:
         """The compiler in use. Raises MachineError."""
         return find_toolchain()
 
+    @cached_property
+    def jail(self) -> Jail:
+        """Where the compiler runs. Raises MachineError."""
+        return Jail(self.toolchain.clang)
+
+    def check_jail(self) -> None:
+        """See once that the jail holds here and the compiler works in it. Raises MachineError."""
+        ended = self.jail.run(["--version"], {})
+        if not ended.output.decode(errors="replace").startswith(self.toolchain.version):
+            raise MachineError(
+                "the compiler does not work in its jail",
+                expected=f"{self.jail.program} to say {self.toolchain.version}",
+                got=f"{ended.output[:200]!a} {ended.said[-300:]} {ended.how}".strip(),
+                advice="Put clang itself, not a program that calls it, first in PATH.",
+            )
+
     @property
     def include(self) -> Path:
         """Where our headers are."""
         return self.bpf / "include"
 
+    @property
+    def headers_sha256(self) -> str:
+        """Of what every policy is built with: the frame's sources, our headers, the flags."""
+        frame = self.bpf / "frame"
+        digest = hashlib.sha256(repr((FRAME_FLAGS, HOOK_FLAGS)).encode())
+        for path in (*sorted(frame.glob("*.[ch]")), *sorted(self.include.rglob("*.h"))):
+            digest.update(path.relative_to(self.bpf).as_posix().encode() + b"\0")
+            digest.update(path.read_bytes() + b"\0")
+        return digest.hexdigest()
+
     def frame(self) -> bytes:
         """The frame's object. Raises MachineError: a frame that does not compile is our fault."""
         frame = self.bpf / "frame"
         source = frame / "frame.bpf.c"
-        key = hashlib.sha256(repr((self.toolchain.version, FRAME_FLAGS)).encode())
-        for path in (source, *sorted(frame.glob("*.h")), *sorted(self.include.rglob("*.h"))):
-            key.update(path.relative_to(self.bpf).as_posix().encode() + b"\0")
-            key.update(path.read_bytes() + b"\0")
+        key = hashlib.sha256(f"{self.toolchain.version} {self.headers_sha256}".encode())
         kept = self.cache / f"frame-{key.hexdigest()}.o"
         try:
             return kept.read_bytes()
         except FileNotFoundError:
             pass
-        with tempfile.TemporaryDirectory(prefix="cox-frame-") as directory:
-            built = run_clang(
-                self.toolchain.clang,
-                source.read_text(encoding="utf-8"),
-                "frame.bpf.c",
-                flags=FRAME_FLAGS,
-                includes=(self.include, frame),
-                directory=Path(directory),
-            )
+        built = run_clang(
+            self.jail,
+            source.read_text(encoding="utf-8"),
+            "frame.bpf.c",
+            flags=FRAME_FLAGS,
+            includes=(self.include, frame),
+        )
         if built.object is None:
             raise MachineError(
                 "the frame does not compile with this compiler",

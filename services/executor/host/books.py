@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from services.executor.host.breaker import Breaker
+from services.executor.host.quarantine import Held
 from shared.messages import DeployCommand, Round, TrialEnded
 
 
@@ -27,17 +29,35 @@ class TrialStopped(msgspec.Struct, frozen=True, tag="trial_stopped"):
 
 
 class Kept(msgspec.Struct, frozen=True, tag="kept"):
-    """A promoted candidate is kept on this host, for this boot."""
+    """A promoted candidate is kept on this host, in later boots of this very kernel too."""
 
     command: DeployCommand
     boot_id: str
     unix_ns: int
+    kernel: str = ""
+    btf_sha256: str = ""
+    boot_ns: int = 0
+    """The same moment since that boot; 0 if that was not noted."""
+
+
+class Sealed(msgspec.Struct, frozen=True, tag="sealed"):
+    """The judge's word came that what is kept for this optimization was promoted."""
+
+    optimization: str
 
 
 class Reloaded(msgspec.Struct, frozen=True, tag="reloaded"):
     """The kept candidate was loaded once more, after the executor or the kernel let it go."""
 
     unix_ns: int
+    boot_id: str = ""
+
+
+class Redeemed(msgspec.Struct, frozen=True, tag="redeemed"):
+    """A token was consumed, which comes before its load: it never counts again."""
+
+    nonce: str
+    epoch: int
 
 
 class Dropped(msgspec.Struct, frozen=True, tag="dropped"):
@@ -58,14 +78,56 @@ class Fenced(msgspec.Struct, frozen=True, tag="fenced"):
     fence: int
 
 
-Entry = RoundDone | TrialOver | TrialStopped | Kept | Reloaded | Dropped | Withdrawn | Fenced
+class BreakerIs(msgspec.Struct, frozen=True, tag="breaker"):
+    """What the breaker remembers from here on."""
+
+    breaker: Breaker
+
+
+class QuarantineIs(msgspec.Struct, frozen=True, tag="quarantine"):
+    """An artifact is held, or held no longer."""
+
+    held: Held
+
+
+class GuardHeard(msgspec.Struct, frozen=True, tag="guard_heard"):
+    """The guard's interventions up to this number have been taken in."""
+
+    number: int
+
+
+Entry = (
+    RoundDone
+    | TrialOver
+    | TrialStopped
+    | Kept
+    | Sealed
+    | Reloaded
+    | Dropped
+    | Withdrawn
+    | Fenced
+    | Redeemed
+    | BreakerIs
+    | QuarantineIs
+    | GuardHeard
+)
 
 WITHDRAWALS = 1000
 """Remembered at a start, the newest: a command is not older than the stream keeps it, a day."""
 
+HELD = 200
+"""Artifacts in quarantine that are remembered at a start, the newest."""
+
+NONCES = 1000
+"""Remembered at a start, the newest: a token is worth nothing after minutes anyway."""
+
 MAX_RELOADS = 3
 RELOAD_WINDOW_NS = 600 * 1_000_000_000
 """More reloads than that in ten minutes are a crash loop, and end the deployment."""
+
+MAX_BOOTS = 3
+BOOT_WINDOW_NS = 86_400 * 1_000_000_000
+"""A policy that was loaded in more boots than that in a day may be why the host reboots."""
 
 
 class Books:
@@ -76,10 +138,19 @@ class Books:
         self.over: dict[str, TrialEnded] = {}
         self.stopped: dict[str, str] = {}
         self.kept: Kept | None = None
-        self.reloads: list[int] = []
+        self.sealed = False
+        """Whether no planner may take back what is kept."""
+        self.reloads: list[Reloaded] = []
         self.withdrawn: dict[str, None] = {}
         self.why_dropped = ""
         self.fence = 0
+        self.breaker = Breaker()
+        self.held: dict[tuple[str, str, str], Held] = {}
+        self.guard_heard = 0
+        self.epoch = 0
+        """The highest of a token that was redeemed here."""
+        self.consumed: dict[str, None] = {}
+        """Nonces of tokens, the oldest first."""
 
     def note(self, entry: Entry) -> None:
         """Take one record in."""
@@ -90,24 +161,56 @@ class Books:
                 self.over[ended.trial] = ended
             case TrialStopped(trial=trial, reason=reason):
                 self.stopped.setdefault(trial, reason)
-            case Kept():
-                self.kept = entry
-                self.reloads = []
-            case Reloaded(unix_ns=unix_ns):
-                self.reloads.append(unix_ns)
-            case Dropped(reason=reason):
-                self.kept = None
-                self.reloads = []
-                self.why_dropped = reason
+            case Kept() | Sealed() | Reloaded() | Dropped():
+                self._note_kept(entry)
             case Fenced(fence=fence):
                 self.fence = max(self.fence, fence)
             case Withdrawn(optimization=optimization):
                 self.withdrawn[optimization] = None
+            case Redeemed(nonce=nonce, epoch=epoch):
+                self.consumed[nonce] = None
+                self.epoch = max(self.epoch, epoch)
+            case _:
+                self._note_safeguards(entry)
 
-    def may_reload(self, now_unix_ns: int) -> bool:
+    def _note_kept(self, entry: Kept | Sealed | Reloaded | Dropped) -> None:
+        match entry:
+            case Kept():
+                self.kept = entry
+                self.sealed = False
+                self.reloads = []
+            case Sealed(optimization=optimization):
+                kept = self.kept
+                self.sealed = kept is not None and kept.command.optimization == optimization
+            case Reloaded():
+                self.reloads.append(entry)
+            case Dropped(reason=reason):
+                self.kept = None
+                self.sealed = False
+                self.reloads = []
+                self.why_dropped = reason
+
+    def _note_safeguards(self, entry: BreakerIs | QuarantineIs | GuardHeard) -> None:
+        match entry:
+            case BreakerIs(breaker=breaker):
+                self.breaker = breaker
+            case QuarantineIs(held=held) if held.times:
+                self.held[held.key] = held
+            case QuarantineIs(held=held):
+                self.held.pop(held.key, None)
+            case GuardHeard(number=number):
+                self.guard_heard = number
+
+    def may_reload(self, now_unix_ns: int, boot_id: str) -> bool:
         """Whether the kept candidate may be loaded again, or has been too often."""
-        recent = [at for at in self.reloads if now_unix_ns - at < RELOAD_WINDOW_NS]
-        return len(recent) < MAX_RELOADS
+
+        def since(window_ns: int) -> list[Reloaded]:
+            return [each for each in self.reloads if now_unix_ns - each.unix_ns < window_ns]
+
+        boots = {each.boot_id for each in since(BOOT_WINDOW_NS)} | {boot_id}
+        if self.kept is not None:
+            boots -= {self.kept.boot_id}
+        return len(since(RELOAD_WINDOW_NS)) < MAX_RELOADS and len(boots) <= MAX_BOOTS
 
     def worth_keeping(self) -> list[Entry]:
         """What a compacted journal holds: without the rounds of trials that are over."""
@@ -122,7 +225,12 @@ class Books:
         if self.fence:
             entries.append(Fenced(self.fence))
         entries += [Withdrawn(each) for each in list(self.withdrawn)[-WITHDRAWALS:]]
+        entries += [BreakerIs(self.breaker), GuardHeard(self.guard_heard)]
+        entries += [QuarantineIs(each) for each in list(self.held.values())[-HELD:]]
+        entries += [Redeemed(nonce, self.epoch) for nonce in list(self.consumed)[-NONCES:]]
         if self.kept is not None:
             entries.append(self.kept)
-            entries += [Reloaded(at) for at in self.reloads]
+            if self.sealed:
+                entries.append(Sealed(self.kept.command.optimization))
+            entries += self.reloads
         return entries

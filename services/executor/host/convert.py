@@ -48,6 +48,8 @@ def scheduler_state(
     policy: str,
     purpose: Literal["", "trial", "deployed"],
     optimization: str,
+    kept: str,
+    sealed: bool,
 ) -> SchedulerState:
     """What runs, as others are told; the purpose counts only while something of ours runs."""
     ours = state.ours
@@ -62,6 +64,8 @@ def scheduler_state(
         artifact=ours.artifact_sha256 if ours else "",
         purpose=purpose if ours else "",
         optimization=optimization if ours else "",
+        kept=kept,
+        sealed=sealed,
         enable_seq=state.kernel.enable_seq,
         unix_ns=time.time_ns(),
     )

@@ -11,6 +11,11 @@ import struct
 
 import msgspec
 
+from shared.plain import plain
+
+_MOST_CHARS = 65_536
+"""Of one text: the kernel's dump has 32 KiB where nobody asks for more."""
+
 # struct cox_exit_record: s32 kind, u32 recorded, s64 exit_code, char reason[128], char msg[1024]
 _RECORD = struct.Struct("=iIq128s1024s")
 
@@ -38,7 +43,7 @@ class ExitKind(enum.IntEnum):
 
 
 class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What the kernel said when a scheduler left; texts are stripped of control characters."""
+    """What the kernel said when a scheduler left; texts are plain."""
 
     kind: int
     exit_code: int = 0
@@ -85,7 +90,7 @@ def parse_exit_record(record: bytes, dump: bytes = b"") -> ExitRecord | None:
 def _text(raw: bytes) -> str:
     """A C string made harmless: a policy's author has a say in these bytes."""
     text = raw.partition(b"\0")[0].decode(errors="replace")
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text).strip()
+    return plain(text, _MOST_CHARS, keep="\n\t").strip()
 
 
 def diagnose(exit_record: ExitRecord | None, *, requested: bool) -> Diagnosis:

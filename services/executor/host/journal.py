@@ -2,8 +2,8 @@
 
 One JSON line for each record: `{"crc":…,"seq":…,"record":{…}}`. A record is durable once
 `append` returns (the file is fsynced, and its folder when it is created). A crash may leave a
-torn last line, which was never acknowledged: it is dropped at the next start and reported in
-`torn_bytes`. Anything else that does not check out is a loss, and raises.
+torn last line, which was never acknowledged: it is dropped at the next start, which says so and has
+it in `torn_bytes`. Anything else that does not check out is a loss, and raises.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import zlib
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import msgspec
+import structlog
 
 from shared.errors import MachineError
+from shared.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 
 class JournalError(MachineError):
@@ -106,6 +110,7 @@ class Journal(Generic[T]):
             self.torn_bytes = len(rest)
             os.ftruncate(self._file, self._length)
             os.fsync(self._file)
+            log.warning("journal.torn", path=str(self.path), dropped_bytes=self.torn_bytes)
 
     def _corrupt(self, got: str) -> JournalCorruptError:
         return JournalCorruptError(
@@ -168,7 +173,7 @@ class Journal(Generic[T]):
                 _write_all(file, content)
                 os.fsync(file)
                 fresh.replace(self.path)
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
             except OSError as error:
                 if file >= 0:
                     os.close(file)
@@ -206,7 +211,7 @@ def _open_locked(path: Path) -> int:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if created:
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
             # A compaction elsewhere may have put another file in this one's place.
             if os.fstat(file).st_ino == path.stat().st_ino:
                 return file
@@ -228,11 +233,3 @@ def _write_all(file: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(file, rest) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""How long a promotion outlives the bus.
+"""How long a promotion outlives the bus, or the queue on it by which this host gets its orders.
 
 A host that nobody can reach cannot be told to go back, so it keeps a promoted policy for a set
 time only. A trial has no such lease: it goes back at once, because nobody measures it any more.
@@ -6,16 +6,14 @@ time only. A trial has no such lease: it goes back at once, because nobody measu
 
 from __future__ import annotations
 
+import msgspec
 
-class Lease:
-    """When the bus was there for the last time, by this host's own clock."""
 
-    def __init__(self, now_s: float) -> None:
-        self._heard_s = now_s
+class Lease(msgspec.Struct, frozen=True):
+    """Since when nobody can reach this host, by its own clock."""
 
-    def expired(self, *, connected: bool, now_s: float, lease_s: float) -> bool:
-        """Take a look in; whether what was promoted must go because the bus is away too long."""
-        if connected:
-            self._heard_s = now_s
-            return False
-        return now_s - self._heard_s >= lease_s
+    away_since_s: float
+
+    def over(self, lease_s: float, now_s: float) -> bool:
+        """Whether what was promoted must go because nobody can for too long."""
+        return now_s - self.away_since_s >= lease_s

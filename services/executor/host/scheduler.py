@@ -8,7 +8,7 @@ attach; the gap is measured. A policy the verifier rejects therefore disturbs no
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import contextlib
 import time
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
@@ -17,13 +17,15 @@ import structlog
 
 from services.executor.host.exits import Diagnosis, ExitClass, ExitKind, ExitRecord, diagnose
 from services.executor.host.sysfs import KernelScheduler, SchedExtSysfs
-from services.executor.loader import LoadedScheduler
+from services.executor.loader import LoadedScheduler, Sealed
 from services.executor.loader.failures import foreign
 from shared.errors import (
     AttachError,
     CoxswainError,
     ForeignSchedulerError,
     InputError,
+    MachineError,
+    TokenError,
     UnsupportedKernelError,
     VerifierError,
 )
@@ -32,6 +34,7 @@ from shared.metrics import Metrics, declared
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
+    from services.executor.host.permit import Permit
     from services.executor.loader import AttachFacts
 
 FRAME_PREFIX = "frame_"
@@ -88,13 +91,14 @@ class Scheduler(Protocol):
     async def apply(
         self,
         artifact: bytes,
+        permit: Permit,
         *,
         name: str,
         timeout_ms: int,
         params: Mapping[str, int],
         frame: Mapping[str, int],
     ) -> Attached:
-        """Put a policy in charge."""
+        """Put a policy in charge, as far as the permit allows."""
         ...
 
     async def revert(self, why: str) -> Departure | None:
@@ -138,6 +142,7 @@ class HostScheduler:
     async def apply(
         self,
         artifact: bytes,
+        permit: Permit,
         *,
         name: str,
         timeout_ms: int,
@@ -146,8 +151,9 @@ class HostScheduler:
     ) -> Attached:
         """Put a policy in charge of this host, in place of the kernel's default or of ours.
 
-        Raises `InputError`, `VerifierError`, `ForeignSchedulerError` (what ran still runs), or
-        `AttachError` (the kernel's default runs).
+        Nothing comes into the kernel without a permit. Raises `TokenError`, `InputError`,
+        `VerifierError`, `ForeignSchedulerError` (what ran still runs), or `AttachError` (the
+        kernel's default runs).
         """
         _check_names(params, frame)
         begun = time.monotonic()
@@ -155,7 +161,7 @@ class HostScheduler:
             await self._notice()
             try:
                 attached = await _to_the_end(
-                    self._apply, artifact, name, timeout_ms, dict(params), dict(frame)
+                    self._apply, artifact, permit, name, timeout_ms, dict(params), dict(frame)
                 )
             except asyncio.CancelledError:
                 await _to_the_end(self._revert, "the request was cancelled", requested=True)
@@ -163,6 +169,14 @@ class HostScheduler:
             except CoxswainError as error:
                 self._metrics.count(declared.LOAD_FAILURES, reason=_said_no(error))
                 raise
+            except MemoryError as error:
+                self._metrics.count(declared.LOAD_FAILURES, reason="other")
+                raise MachineError(
+                    "this host has too little memory to load a policy",
+                    expected="some megabytes for the executor",
+                    got="none",
+                    advice="Free memory and try again.",
+                ) from error
         self._metrics.count(declared.LOADS)
         self._metrics.observe(declared.LOADING, time.monotonic() - begun)
         _log.info(
@@ -178,6 +192,7 @@ class HostScheduler:
     def _apply(
         self,
         artifact: bytes,
+        permit: Permit,
         name: str,
         timeout_ms: int,
         params: dict[str, int],
@@ -185,7 +200,9 @@ class HostScheduler:
     ) -> Attached:
         self._refuse_foreign()
         started_ns = time.monotonic_ns()
-        loaded = LoadedScheduler(artifact, kernel=self._kernel)
+        sealed = Sealed(artifact)
+        permit.use(sealed.sha256, params)
+        loaded = LoadedScheduler(sealed, kernel=self._kernel)
         try:
             loaded.configure(name=name, timeout_ms=timeout_ms, values={**params, **frame})
             loaded.load()
@@ -196,7 +213,7 @@ class HostScheduler:
             raise
         attached = Attached(
             name=name,
-            artifact_sha256=hashlib.sha256(artifact).hexdigest(),
+            artifact_sha256=sealed.sha256,
             params=params,
             frame=frame,
             timeout_ms=timeout_ms,
@@ -231,7 +248,9 @@ class HostScheduler:
     async def revert(self, why: str) -> Departure | None:
         """Give the host back to the kernel's default scheduler; None if nothing of ours ran."""
         async with self._turn:
-            await self._notice()
+            # Where nobody can look, what may still be there is taken down all the same.
+            with contextlib.suppress(MachineError):
+                await self._notice()
             departure = await _to_the_end(self._revert, why, requested=True)
         if departure is not None:
             _log.info(
@@ -255,7 +274,7 @@ class HostScheduler:
         if loaded is None or attached is None:
             return None
         self._loaded = self._attached = None
-        with loaded:
+        try:
             exit_record = loaded.exit_record()
             departure = Departure(
                 attached=attached,
@@ -267,6 +286,10 @@ class HostScheduler:
                 wait_histogram=loaded.wait_histogram(),
                 detach_ns=detach_ns,
             )
+        finally:
+            left = loaded.close()
+            if left:
+                _log.error("scheduler.left_behind", scheduler=attached.name, left=str(left))
         self._last = departure
         if departure.diagnosis.exit_class is not ExitClass.REQUESTED:
             self._unannounced.append(departure)
@@ -292,13 +315,23 @@ class HostScheduler:
             return [] if loaded is None else await _to_the_end(loaded.wait_histogram)
 
     async def watch(self) -> AsyncGenerator[Departure, None]:
-        """Yield each scheduler of ours that leaves unasked, within about 0.1 s."""
+        """Yield each scheduler of ours that leaves unasked, within about 0.1 s.
+
+        Goes on where the kernel's state cannot be read for a while.
+        """
         departures: asyncio.Queue[Departure] = asyncio.Queue()
         self._watchers.add(departures)
+        blind = False
         try:
             while True:
-                async with self._turn:
-                    await self._notice()
+                try:
+                    async with self._turn:
+                        await self._notice()
+                    blind = False
+                except MachineError as error:
+                    if not blind:
+                        _log.warning("scheduler.not_seen", problem=str(error))
+                    blind = True
                 while not departures.empty():
                     yield departures.get_nowait()
                 await asyncio.sleep(_POLL_S)
@@ -344,6 +377,8 @@ def _said_no(error: CoxswainError) -> str:
             return "attach"
         case ForeignSchedulerError():
             return "foreign"
+        case TokenError():
+            return "token"
         case UnsupportedKernelError():
             return "unsupported"
         case _:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
+from services.executor.guard.places import socket_path
 from services.executor.host import convert
-from services.executor.host.books import Entry, Fenced, Reloaded, TrialOver, TrialStopped, Withdrawn
+from services.executor.host.books import Entry, Fenced, TrialOver, TrialStopped, Withdrawn
 from services.executor.host.exits import ExitClass
+from services.executor.host.guarding import Guarding
 from services.executor.host.journal import Journal
 from services.executor.host.lease import Lease
+from services.executor.host.lifesign import GuardLink
+from services.executor.host.machine import this_machine
+from services.executor.host.safeguards import HeldBackError
 from services.executor.host.scheduler import HostScheduler
-from services.executor.host.steering import Steering
-from services.executor.host.trial import Trial, refused
+from services.executor.host.steering import Steering, deployment_errand
+from services.executor.host.tokens import AGAIN_S, GATE_S, Tokens
+from services.executor.host.trial import DisturbedError, Trial, errand, refused
 from shared import attributes as names
-from shared.errors import BusError, CoxswainError, SchedulerError
+from shared.errors import CoxswainError, SchedulerError
+from shared.expiry import expired
 from shared.messages import (
     ConfirmCommand,
     Confirmed,
@@ -28,30 +34,40 @@ from shared.messages import (
     Deployed,
     Measurement,
     MeasureRequest,
+    Replaced,
+    ResetRequest,
     RevertCommand,
     Reverted,
     RevertRequest,
     Round,
     SchedulerState,
+    SealCommand,
     StateRequest,
     StopCommand,
+    TokenReply,
+    TokenRequest,
     TrialCommand,
     TrialEnded,
 )
 from shared.metrics import declared
+from shared.signing import Trusted
+from shared.tasks import end, together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from services.executor.host.machine import Here
+    from services.executor.host.permit import Permit
     from services.executor.host.scheduler import Departure, Scheduler
     from shared.bus import Bus, Delivery
     from shared.messages import ExitRecord
     from shared.settings import Settings
     from shared.telemetry import Span, Telemetry
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOOK_S = 1.0
-"""How often the bus is looked at, for the lease."""
+"""How often is looked whether the bus is back, and for the lease."""
+ASK_S = 10.0
+"""How long one question to the gate may take."""
 
 log = structlog.get_logger(__name__)
 
@@ -66,8 +82,6 @@ class HostExecutor:
         self._turn = asyncio.Lock()
         self._running: Trial | None = None
         self._placing: DeployCommand | None = None
-        self._owed: dict[str, str] = {}
-        """Reverts that the fleet has not heard of: the reason, by optimization."""
 
     async def start(self) -> None:
         """Serve this host; what the journal says is kept is loaded first."""
@@ -81,6 +95,9 @@ class HostExecutor:
         await self._bus.serve(
             subjects.endpoint("executor", "revert", host), RevertRequest, self._revert, queue=host
         )
+        await self._bus.serve(
+            subjects.endpoint("executor", "reset", host), ResetRequest, self._reset, queue=host
+        )
         self._bus.consume(
             "COMMANDS",
             subjects.consumer("executor", "host", host),
@@ -89,6 +106,7 @@ class HostExecutor:
                 "stop": (StopCommand, self._stop),
                 "deploy": (DeployCommand, self._deploy),
                 "confirm": (ConfirmCommand, self._confirm),
+                "seal": (SealCommand, self._seal),
                 "revert": (RevertCommand, self._revert_command),
             },
             host=host,
@@ -99,6 +117,7 @@ class HostExecutor:
         kept = self._steering.books.kept
         reason = await self._steering.recover()
         if reason and kept is not None:
+            self._steering.settle(kept.command.optimization)
             self._telemetry.metrics.count(declared.REVERTS, cause="start")
             await self._tell_reverted(kept.command.optimization, reason)
         await self._steering.report()
@@ -112,7 +131,7 @@ class HostExecutor:
                 ended = await self._try(command, delivery)
                 self._steering.write(TrialOver(ended))
         await self._bus.publish(
-            self._bus.subjects.event("executor", "trial_ended", command.optimization),
+            self._told("trial_ended", command.optimization),
             ended,
             message_id=f"{command.trial}-ended",
         )
@@ -122,9 +141,13 @@ class HostExecutor:
         if command.trial in self._steering.books.stopped:
             why = SchedulerError(f"stopped: {self._steering.books.stopped[command.trial]}")
             return refused(command, host, "stopped", why)
-        late = _expired(command.expires_unix_ns) or self._fence(command.fence)
+        late = expired(command.expires_unix_ns) or self._fence(command.fence)
         if late is not None:
             return refused(command, host, "interrupted", late)
+        try:
+            self._steering.safeguards.check(command.artifact.sha256)
+        except HeldBackError as held_back:
+            return refused(command, host, held_back.end, held_back)
         with self._telemetry.span(
             "trial",
             of=command.policy,
@@ -137,11 +160,17 @@ class HostExecutor:
                 names.POLICY_PARAMETERS: [f"{k}={v}" for k, v in command.parameters.items()],
                 names.ARTIFACT_SHA256: command.artifact.sha256,
                 names.WORKLOAD_NAME: command.workload,
+                names.WORKLOAD_BESIDE: command.beside,
                 names.SEED: command.seed,
                 names.DELIVERIES: delivery.deliveries,
             },
         ) as span:
             artifact = await self._artifact(command.artifact.sha256)
+            done = len(self._steering.books.rounds.get(command.trial, {}))
+            wanted = errand(command, done, time.time_ns())
+
+            async def leave() -> Permit:
+                return await self._steering.permit(wanted, patience_s=GATE_S)
 
             async def measure(request: MeasureRequest) -> Measurement:
                 return await self._bus.ask(
@@ -151,12 +180,21 @@ class HostExecutor:
                     timeout_s=command.measure_timeout_s,
                 )
 
-            trial = Trial(command, self._steering, measure, self._tell_round, delivery.deliveries)
+            trial = Trial(
+                command, self._steering, measure, self._tell_round, delivery.deliveries, leave
+            )
             self._running = trial
+            self._end_unstoppable()
+            kept = self._steering.kept
             try:
                 ended = await trial.run(artifact)
             finally:
                 self._running = None
+            if ended.end == "interrupted" and ended.exit_record and not self._steering.kept:
+                # The trial's baseline left by itself: nobody else has told of it.
+                self._telemetry.metrics.count(declared.REVERTS, cause="departure")
+                dropped = self._steering.books.why_dropped
+                await self._tell_reverted(kept, dropped, ended.exit_record)
             span.set(
                 {
                     names.TRIAL_END: ended.end,
@@ -168,15 +206,19 @@ class HostExecutor:
                 span.fail(str(ended.problem), kind=ended.problem.kind)
             return ended
 
+    def _told(self, fact: str, optimization: str) -> str:
+        """Where this host says what happened on it."""
+        return self._bus.subjects.event("executor", fact, optimization, self._steering.host)
+
     async def _tell_round(self, done: Round) -> None:
         await self._bus.publish(
-            self._bus.subjects.event("executor", "round", done.optimization),
+            self._told("round", done.optimization),
             done,
             message_id=f"{done.trial}-{done.index}",
         )
 
     async def _stop(self, command: StopCommand, _delivery: Delivery) -> None:
-        self._steering.write(TrialStopped(command.trial, command.reason))
+        self._steering.take_to_heart(TrialStopped(command.trial, command.reason))
         running = self._running
         if running is not None and running.command.trial == command.trial:
             running.stop()
@@ -206,22 +248,30 @@ class HostExecutor:
             if deployed.state is not None:
                 span.set({names.SCHEDULER_GAP_NS: deployed.gap_ns})
         await self._bus.publish(
-            self._bus.subjects.event("executor", "deployed", command.optimization),
+            self._told("deployed", command.optimization),
             deployed,
             message_id=f"{command.optimization}-deployed-{self._steering.host}",
         )
 
     async def _put(self, command: DeployCommand) -> Deployed:
         host = self._steering.host
+        before = self._steering.books.kept
+        replaced = None
+        if before is not None and before.command.optimization != command.optimization:
+            replaced = Replaced(
+                optimization=before.command.optimization, workloads=before.command.workloads
+            )
         try:
-            late = _expired(command.expires_unix_ns) or self._fence(command.fence)
+            late = expired(command.expires_unix_ns) or self._fence(command.fence)
             if late is not None:
                 raise late
             artifact = await self._artifact(command.artifact.sha256)
             self._check_not_withdrawn(command.optimization)
-            gap_ns = await self._steering.load(
-                artifact, command.policy, command.parameters, "deployed", command.optimization
+            permit = await self._steering.permit(
+                deployment_errand(command, "deploy"), patience_s=GATE_S
             )
+            self._check_not_withdrawn(command.optimization)
+            gap_ns = await self._steering.place(permit, artifact, command)
             await asyncio.sleep(command.soak_s)
             departure = await self._steering.departed()
             if departure is not None:
@@ -242,6 +292,7 @@ class HostExecutor:
             optimization=command.optimization,
             host=host,
             state=await self._steering.state(),
+            replaced=replaced,
             gap_ns=gap_ns,
         )
 
@@ -267,7 +318,7 @@ class HostExecutor:
                 confirmed = await self._look(command)
             _say(span, confirmed)
         await self._bus.publish(
-            self._bus.subjects.event("executor", "confirmed", command.optimization),
+            self._told("confirmed", command.optimization),
             confirmed,
             message_id=f"{command.optimization}-confirmed-{self._steering.host}",
         )
@@ -280,7 +331,7 @@ class HostExecutor:
         state = await self._steering.state()
         kept = self._steering.books.kept
         here = kept is not None and kept.command.optimization == command.optimization
-        problem = _expired(command.expires_unix_ns)
+        problem = expired(command.expires_unix_ns)
         if not here or not state.ours or state.optimization != command.optimization:
             problem = SchedulerError(
                 "it does not run here any more",
@@ -300,31 +351,55 @@ class HostExecutor:
 
     async def _revert(self, request: RevertRequest) -> SchedulerState:
         """The operator's way back: at once, even in the middle of a trial."""
-        await self._take_back(request.optimization, request.reason, cause="operator")
+        await self.take_back(request.optimization, request.reason, cause="operator")
         return await self._steering.state()
+
+    async def _reset(self, _request: ResetRequest) -> SchedulerState:
+        """The operator knows what caused the trouble here."""
+        self._steering.safeguards.reset()
+        await self._steering.report()
+        return await self._steering.state()
+
+    async def _seal(self, command: SealCommand, _delivery: Delivery) -> None:
+        async with self._turn:  # a deployment that is being soaked is kept after this, or never
+            await self._steering.seal(command.optimization, command.tried)
 
     async def _revert_command(self, command: RevertCommand, _delivery: Delivery) -> None:
         with self._telemetry.span(
             "revert",
             of=self._steering.host,
             attributes={names.OPTIMIZATION_ID: command.optimization},
-        ):
-            await self._take_back(command.optimization, command.reason, cause="planner")
+        ) as span:
+            if self._steering.books.sealed and command.optimization == self._steering.kept:
+                refusal = SchedulerError(
+                    f"{command.optimization} was promoted: no planner takes it back",
+                    expected="an operator's order",
+                    got=f"a planner's: {command.reason}",
+                    advice=f"`cox revert {self._steering.host}` takes it back.",
+                )
+                log.error("revert.refused", problem=str(refusal))
+                span.fail(str(refusal), kind=refusal.problem.kind)
+                return
+            await self.take_back(command.optimization, command.reason, cause="planner")
         await self._tell_reverted(command.optimization, command.reason)
 
-    async def _take_back(self, optimization: str, reason: str, *, cause: str) -> None:
+    async def take_back(self, optimization: str, reason: str, *, cause: str) -> None:
+        """Back to the default, at once; only if it is of that optimization, where one is named.
+
+        Whether or not that can be written down: a full disk keeps nothing in charge.
+        """
         reverted = False
         placing = self._placing
         if placing is not None and optimization in {"", placing.optimization}:
             # Noticed before it is kept: the command that runs finds itself withdrawn.
-            self._steering.write(Withdrawn(placing.optimization))
+            self._steering.take_to_heart(Withdrawn(placing.optimization))
             reverted = await self._steering.clear(reason)
         elif optimization and optimization not in self._steering.books.withdrawn:
             # A deployment that is still on its way must not undo this.
-            self._steering.write(Withdrawn(optimization))
+            self._steering.take_to_heart(Withdrawn(optimization))
         running = self._running
         if running is not None and optimization in {"", running.command.optimization}:
-            self._steering.write(TrialStopped(running.command.trial, reason))
+            self._steering.take_to_heart(TrialStopped(running.command.trial, reason))
             running.stop()
             # Not waiting for the round that runs: the trial finds its scheduler gone.
             reverted |= await self._steering.clear(reason)
@@ -338,7 +413,7 @@ class HostExecutor:
         self, optimization: str, reason: str, left: ExitRecord | None = None
     ) -> None:
         await self._bus.publish(
-            self._bus.subjects.event("executor", "reverted", optimization),
+            self._told("reverted", optimization),
             Reverted(
                 optimization=optimization,
                 host=self._steering.host,
@@ -349,54 +424,156 @@ class HostExecutor:
             message_id=f"{optimization}-reverted-{self._steering.host}-{time.time_ns()}",
         )
 
-    async def keep_lease(self) -> None:
-        """Take a promotion back when the bus is away for longer than it allows."""
-        lease = Lease(time.monotonic())
+    async def keep(self) -> None:
+        """All that goes on beside commands, for ever."""
+        await together(
+            self._watch(),
+            self._keep_lease(),
+            self._keep_promise(),
+            self._keep_telling(),
+            self._keep_footing(),
+        )
+
+    async def _keep_footing(self) -> None:
+        """Deal with what is lost from the bus: end a trial that nobody can stop any more.
+
+        What this host has said of itself may be lost, too, so it is said again.
+        """
+        shaken = asyncio.Event()
+        self._bus.footing.on_change(shaken.set)
+        try:
+            while True:
+                await shaken.wait()
+                shaken.clear()
+                self._end_unstoppable()
+                await self._steering.report()
+        finally:
+            self._bus.footing.on_change(shaken.set, no_more=True)
+
+    def _end_unstoppable(self) -> None:
+        if self._running is None or not self._without_queue:
+            return
+        self._running.break_off(
+            DisturbedError(
+                "the queue of this host's orders is gone from the bus",
+                expected="a queue by which the trial could be stopped",
+                got="none",
+                advice="Ask again once it is there.",
+            )
+        )
+
+    @property
+    def _without_queue(self) -> bool:
+        subjects, host = self._bus.subjects, self._steering.host
+        return self._bus.footing.is_lost(
+            subjects.stream("COMMANDS", host), subjects.consumer("executor", "host", host)
+        )
+
+    @property
+    def _unreachable(self) -> bool:
+        """Whether nobody can order anything here: without the bus, or without our queue on it."""
+        return not self._bus.nc.is_connected or self._without_queue
+
+    async def _until_unreachable(self) -> None:
+        while not self._unreachable:
+            waits = [
+                asyncio.create_task(self._bus.away()),
+                asyncio.create_task(self._bus.footing.changed()),
+            ]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await end(waits)
+            # Away a moment before the bus is told so, and the other way round.
+            await asyncio.sleep(0 if self._unreachable else LOOK_S)
+
+    async def _keep_lease(self) -> None:
+        """Take a promotion back when nobody can reach this host for longer than it allows."""
         while True:
+            await self._until_unreachable()
+            lease = Lease(time.monotonic())
+            while self._unreachable:
+                kept = self._steering.books.kept
+                if kept is not None and lease.over(kept.command.lease_s, time.monotonic()):
+                    try:
+                        async with self._turn:
+                            await self._end_lease()
+                    except CoxswainError as error:
+                        log.warning("lease.not_ended", problem=str(error))
+                await asyncio.sleep(LOOK_S)
+            # Connected a moment before the bus is told so: without a pause this would turn for ever
+            # in that moment, and nobody could tell it.
             await asyncio.sleep(LOOK_S)
-            kept = self._steering.books.kept
-            connected = self._bus.nc.is_connected
-            lease_s = kept.command.lease_s if kept is not None else float("inf")
-            if lease.expired(connected=connected, now_s=time.monotonic(), lease_s=lease_s):
-                try:
-                    async with self._turn:
-                        await self._end_lease()
-                except CoxswainError as error:
-                    log.warning("lease.not_ended", problem=str(error))
-            elif connected and self._owed:
-                await self._tell_owed()
 
     async def _end_lease(self) -> None:
         kept = self._steering.books.kept
         if kept is None:
             return
-        command = kept.command
-        reason = f"the bus was away for longer than the lease of {command.lease_s:g} s"
-        self._owed[command.optimization] = reason
-        await self._steering.drop(reason)
+        lease_s = kept.command.lease_s
+        away = "the bus" if not self._bus.nc.is_connected else "the queue of orders on the bus"
+        await self._steering.lose(f"{away} was away for longer than the lease of {lease_s:g} s")
 
-    async def _tell_owed(self) -> None:
-        for optimization, reason in list(self._owed.items()):
-            with contextlib.suppress(BusError):
-                await self._tell_reverted(optimization, reason)
-                self._owed.pop(optimization)
+    async def _keep_telling(self) -> None:
+        """Tell the fleet of reverts that nobody has asked for, once the bus is there."""
+        steering = self._steering
+        while True:
+            await steering.owing.wait()
+            for optimization, (reason, left) in list(steering.owed.items()):
+                with contextlib.suppress(CoxswainError):  # the bus is away, mostly
+                    await self._tell_reverted(optimization, reason, left)
+                    steering.settle(optimization)
+            if steering.owed:
+                await asyncio.sleep(LOOK_S)
 
-    async def watch(self) -> None:
+    async def _keep_promise(self) -> None:
+        """Load again what is kept, once the gate can be asked; not for longer than its lease."""
+        while True:
+            await self._steering.pending.wait()
+            since_s = time.monotonic()
+            while self._steering.pending.is_set():
+                await asyncio.sleep(AGAIN_S)
+                try:
+                    async with self._turn:
+                        await self._go_on_restoring(since_s)
+                except CoxswainError as error:
+                    log.warning("promise.not_kept", problem=str(error))
+
+    async def _go_on_restoring(self, since_s: float) -> None:
+        await self._steering.restore_due()
+        kept = self._steering.books.kept
+        if not self._steering.due or kept is None:
+            self._steering.pending.clear()
+        elif time.monotonic() - since_s >= kept.command.lease_s:
+            reason = (
+                f"the gate gave no token within the lease of {kept.command.lease_s:g} s: "
+                f"{self._steering.why_pending}"
+            )
+            await self._steering.lose(reason)
+            self._steering.pending.clear()
+
+    async def _watch(self) -> None:
         """A kept candidate that leaves by itself: loaded again if that is benign, else dropped."""
         async for departure in self._steering.scheduler.watch():
             async with self._turn:
-                await self._on_departure(departure)
+                try:
+                    await self._on_departure(departure)
+                except CoxswainError as error:  # a full disk, mostly
+                    log.warning("departure.not_followed", problem=str(error))
+                    if not (await self._steering.state()).ours:
+                        await self._steering.lose(f"it left, and no more could be done: {error}")
 
     async def _on_departure(self, departure: Departure) -> None:
+        self._steering.safeguards.departed(departure)
         kept = self._steering.books.kept
         state = await self._steering.scheduler.state()
-        if kept is None or state.ours is not None:
+        if kept is None or state.ours is not None or self._steering.due:
             await self._steering.report()
             return
         words = departure.diagnosis.words
         benign = departure.diagnosis.exit_class is ExitClass.BENIGN
-        if benign and self._steering.books.may_reload(time.time_ns()):
-            self._steering.write(Reloaded(time.time_ns()))
+        boot_id = self._steering.boot_id
+        if benign and self._steering.books.may_reload(time.time_ns(), boot_id):
+            self._steering.reloading(words)
             await self._steering.restore(words)
             return
         self._telemetry.metrics.count(declared.REVERTS, cause="departure")
@@ -437,55 +614,59 @@ def _say(span: Span, answer: Deployed | Confirmed) -> None:
         span.fail(str(answer.problem), kind=answer.problem.kind)
 
 
-def _expired(expires_unix_ns: int) -> SchedulerError | None:
-    now = time.time_ns()
-    if not expires_unix_ns or now < expires_unix_ns:
-        return None
-    return SchedulerError(
-        "the command came too late",
-        expected="to begin before its optimization's budget ends",
-        got=f"{(now - expires_unix_ns) / 1e9:.0f} s after it",
-        advice="Ask again; if it happens often, look at the clocks of the hosts.",
-    )
-
-
 @contextlib.asynccontextmanager
 async def host_role(
-    settings: Settings, bus: Bus, telemetry: Telemetry, scheduler: Scheduler | None = None
+    settings: Settings,
+    bus: Bus,
+    telemetry: Telemetry,
+    scheduler: Scheduler | None = None,
+    here: Here | None = None,
 ) -> AsyncIterator[None]:
     """Steer this host while the context is open; the kernel's default afterwards.
 
-    `scheduler` stands for another machine than this one (bench/hosts).
+    `scheduler` and `here` stand for another machine than this one (bench/hosts). Raises InputError
+    without the gate's public keys: nothing could be loaded.
     """
+    Trusted.read(settings.trusted_keys)
     folder = settings.state_dir / "executor"
     records = await bus.records("hosts", SchedulerState)
 
     async def report(state: SchedulerState) -> None:
         await records.put(f"{settings.host}.scheduler", state)
 
-    scheduler = scheduler or HostScheduler(metrics=telemetry.metrics)
-    boot_id = await asyncio.to_thread(BOOT_ID.read_text)
+    async def ask(request: TokenRequest) -> TokenReply:
+        subject = bus.subjects.endpoint("executor", "token", settings.host)
+        return await bus.ask(subject, request, TokenReply, timeout_s=ASK_S)
+
+    # A made-up machine has no kernel that could need a guard.
+    link = None
+    if scheduler is None:
+        link = GuardLink(socket_path())
+        scheduler = HostScheduler(metrics=telemetry.metrics)
+    if here is None:
+        here = await asyncio.to_thread(this_machine, settings.host)
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     with Journal[Entry](folder / "journal", Entry) as journal:  # type: ignore[arg-type]
         steering = Steering(
-            settings.host,
-            boot_id.strip(),
+            Tokens(here, settings.trusted_keys, ask),
             scheduler,
             journal,
             folder / "artifacts",
             report,
+            guard=link,
+            metrics=telemetry.metrics,
         )
         executor = HostExecutor(bus, telemetry, steering)
-        tasks = [
-            asyncio.create_task(executor.watch()),
-            asyncio.create_task(executor.keep_lease()),
-        ]
+        tasks = [bus.forever(executor.keep())]
         try:
+            if link is not None:
+                guarding = Guarding(link, steering, executor, telemetry.metrics)
+                tasks.append(bus.forever(link.keep(lambda: steering.books.guard_heard)))
+                await guarding.begin()
+                tasks.append(bus.forever(guarding.watch()))
             await executor.start()
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
             await scheduler.close()
             await steering.report()

@@ -6,16 +6,19 @@ Documentation/scheduler/sched-ext.rst. `root/` is there only while a scheduler i
 
 from __future__ import annotations
 
+import errno
 import gzip
 import re
 from pathlib import Path
 
 import msgspec
 
-from shared.errors import UnsupportedKernelError
+from shared.errors import MachineError, UnsupportedKernelError
 
 DISABLED = "disabled"
 ENABLED = "enabled"
+_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENODEV}
+"""ENODEV: its scheduler has just left."""
 
 
 class KernelScheduler(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +42,11 @@ class KernelScheduler(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SchedExtSysfs:
-    """Reads the kernel's scheduler state below `root` (tests put a tree of their own there)."""
+    """Reads the kernel's scheduler state below `root` (tests put a tree of their own there).
+
+    Raises MachineError where it cannot look (no file descriptor is left, mostly): that says nothing
+    of what runs.
+    """
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
@@ -86,7 +93,7 @@ class SchedExtSysfs:
 
     def state(self) -> str:
         """disabled, enabling, enabled or disabling."""
-        return (self._folder / "state").read_text().strip()
+        return self._look("state")
 
     def ops(self) -> str | None:
         """The attached scheduler's name, or None."""
@@ -94,7 +101,7 @@ class SchedExtSysfs:
 
     def enable_seq(self) -> int:
         """How many schedulers were enabled since boot."""
-        return int((self._folder / "enable_seq").read_text())
+        return int(self._look("enable_seq"))
 
     def hotplug_seq(self) -> int:
         """How many CPUs went or came since boot."""
@@ -117,8 +124,26 @@ class SchedExtSysfs:
             events=self.events(),
         )
 
+    def _look(self, name: str) -> str:
+        """A file that there is wherever sched_ext is."""
+        found = self._read(f"sys/kernel/sched_ext/{name}")
+        if found is None:
+            raise _unreadable(self._folder / name, "it is not there")
+        return found
+
     def _read(self, path: str) -> str | None:
         try:
             return (self._root / path).read_text().strip()
-        except OSError:  # not there, or ENODEV: its scheduler has just left
-            return None
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise _unreadable(self._root / path, str(error)) from error
+
+
+def _unreadable(path: Path, got: str) -> MachineError:
+    return MachineError(
+        "the kernel's word on its scheduler cannot be read",
+        expected=f"{path}, and a file descriptor to read it with",
+        got=got,
+        advice="See how many files the executor has open, and its limit: prlimit --nofile.",
+    )

@@ -10,11 +10,13 @@ from services.executor.loader.failures import (
     StillAttachedError,
 )
 from services.executor.loader.loaded_scheduler import AttachFacts, LoadedScheduler
+from services.executor.loader.sealed import Sealed
 
 __all__ = [
     "AttachFacts",
     "AttachRefusedError",
     "EnableFailedError",
     "LoadedScheduler",
+    "Sealed",
     "StillAttachedError",
 ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _MACHINE = {
     errno.EPERM: (
-        "root, or CAP_BPF and CAP_SYS_ADMIN",
+        "root, or CAP_BPF and CAP_PERFMON",
         "Run the executor as root outside any container that drops these capabilities.",
     ),
     ENOTSUPP: ("the BPF JIT compiler switched on", "sysctl net.core.bpf_jit_enable=1"),
@@ -23,6 +23,18 @@ _MACHINE = {
         "sched_ext and real-time kernels exclude each other; boot the ordinary kernel.",
     ),
 }
+SCARCE = {
+    errno.ENOMEM: ("enough memory for its programs and maps", "Free memory and try again."),
+    errno.EMFILE: (
+        "a file descriptor for each of its programs and maps",
+        "See how many files the executor has open, and its limit: prlimit --nofile.",
+    ),
+    errno.ENFILE: (
+        "a file descriptor for each of its programs and maps",
+        "The whole machine has too many files open: sysctl fs.file-nr fs.file-max.",
+    ),
+}
+"""What this machine is short of, which is no policy's fault."""
 _ATTACH = {
     errno.EBUSY: (
         "no other scheduler attached, attaching or leaving",
@@ -36,7 +48,6 @@ _ATTACH = {
         "a watchdog timeout of at most 30000 ms, and no ops this kernel does not know",
         "Lower timeout_ms.",
     ),
-    errno.ENOMEM: ("enough memory for the scheduler's tables", "Free memory and try again."),
 }
 
 
@@ -78,9 +89,10 @@ def foreign(name: str | None) -> ForeignSchedulerError:
 def of_machine(error: LibbpfError, doing: str) -> MachineError | None:
     """The error if it is about this machine's set-up, not about the policy."""
     code = error.errno
-    if code not in _MACHINE:
+    known = {**_MACHINE, **SCARCE}
+    if code not in known:
         return None
-    expected, advice = _MACHINE[code]
+    expected, advice = known[code]
     return MachineError(
         f"cannot {doing} a scheduler here",
         expected=expected,

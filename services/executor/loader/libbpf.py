@@ -85,11 +85,22 @@ class OpenOptions(Structure):
 
 # name: (result, arguments); libbpf hands errors back as -errno or as NULL with errno set.
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "bpf_object__open_mem": (c_void_p, (c_char_p, c_size_t, POINTER(OpenOptions))),
+    "bpf_object__open_file": (c_void_p, (c_char_p, POINTER(OpenOptions))),
     "bpf_object__load": (c_int, (c_void_p,)),
     "bpf_object__close": (None, (c_void_p,)),
     "bpf_object__btf": (c_void_p, (c_void_p,)),
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_map__fd": (c_int, (c_void_p,)),
+    **{
+        f"bpf_{kind}_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32)))
+        for kind in ("prog", "map", "link")
+    },
+    **{
+        f"bpf_{kind}_get_next_id": (c_int, (c_uint32, POINTER(c_uint32)))
+        for kind in ("prog", "map", "link")
+    },
     "btf__raw_data": (c_void_p, (c_void_p, POINTER(c_uint32))),
     "bpf_map__name": (c_char_p, (c_void_p,)),
     "bpf_map__type": (c_int, (c_void_p,)),

@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from services.executor.host.exits import ExitRecord, diagnose, parse_exit_record
-from services.executor.host.sysfs import DISABLED, ENABLED, SchedExtSysfs
+from services.executor.host.sysfs import DISABLED, ENABLED, KernelScheduler, SchedExtSysfs
 from services.executor.loader import failures
+from services.executor.loader.census import Ids, StowawayError, census, check_only, wait_gone
 from services.executor.loader.libbpf import LibbpfError
 from services.executor.loader.policy_object import PolicyObject
-from shared.errors import InputError, SchedulerError
+from shared.errors import InputError, MachineError, SchedulerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
+
+    from services.executor.loader.sealed import Sealed
 
 # bpf_obj_name_cpy() in kernel/bpf/syscall.c; 127 characters and a NUL.
 _NAME = re.compile(r"[A-Za-z0-9_.]{1,127}")
@@ -49,13 +52,15 @@ class LoadedScheduler:
     from several threads; the calls block (a load for seconds on a slow machine).
     """
 
-    def __init__(self, artifact: bytes, *, kernel: SchedExtSysfs | None = None) -> None:
+    def __init__(self, sealed: Sealed, *, kernel: SchedExtSysfs | None = None) -> None:
         self._kernel = kernel or SchedExtSysfs()
         self._kernel.require()
         self._lock = threading.RLock()
         self._hotplug_seq = self._kernel.hotplug_seq()
-        self._policy: PolicyObject | None = PolicyObject(artifact)
+        self._policy: PolicyObject | None = PolicyObject(sealed)
         self._link: int | None = None
+        self._before = Ids()
+        self._ours = Ids()
         self._name = ""
         self._facts: AttachFacts | None = None
 
@@ -96,17 +101,24 @@ class LoadedScheduler:
             self._name = name
 
     def load(self) -> None:
-        """Let the kernel verify the policy. `VerifierError` carries the trimmed log."""
+        """Let the kernel verify the policy. `VerifierError` carries the trimmed log.
+
+        Raises `StowawayError` if anything but the policy came into the kernel.
+        """
         with self._lock:
-            self._opened().load()
+            policy = self._opened()
+            self._before = census()
+            policy.load()
+            self._ours = policy.ids()
+            check_only(self._before, self._ours)
 
     def attach(self, *, deadline_s: float = 10.0) -> AttachFacts:
         """Attach, then confirm from the kernel that this very scheduler took over.
 
         It may have left again by the time this returns: see `is_attached`.
 
-        Raises `ForeignSchedulerError`, `AttachRefusedError`, `MachineError` or
-        `EnableFailedError`; after any of them nothing of ours is attached.
+        Raises `ForeignSchedulerError`, `AttachRefusedError`, `MachineError`,
+        `EnableFailedError` or `StowawayError`; after any of them nothing of ours is attached.
         """
         with self._lock:
             policy = self._opened()
@@ -133,7 +145,13 @@ class LoadedScheduler:
                 if not now.is_default:
                     raise failures.foreign(now.ops) from error
                 raise failures.of_attach(error, self._name) from error
+            self._ours = policy.ids(self._link)
             enable_seq = self._confirm(before.enable_seq, deadline_s)
+            try:
+                check_only(self._before, self._ours)
+            except StowawayError:
+                self._drop_link(deadline_s)
+                raise
             self._facts = AttachFacts(
                 enable_seq=enable_seq, attach_ns=time.monotonic_ns() - started_ns
             )
@@ -210,32 +228,46 @@ class LoadedScheduler:
             self._opened().detach(link)
         deadline = time.monotonic() + deadline_s
         while True:
-            now = self._kernel.read()
-            ours = now.ops == self._name and (
-                self._facts is None or now.enable_seq == self._facts.enable_seq
-            )
-            if now.is_default or (now.state == ENABLED and not ours):
+            now = self._glimpse()
+            if now is not None and self._has_left(now):
                 return self.exit_record()
             if time.monotonic() > deadline:
                 raise failures.StillAttachedError(
                     f"scheduler {self._name} is still attached",
                     expected=f"state disabled within {deadline_s} s",
-                    got=f"state {now.state}, ops {now.ops}",
+                    got=f"state {now.state}, ops {now.ops}" if now else "no word of the kernel",
                     advice="Press SysRq-S (echo S > /proc/sysrq-trigger) to eject it.",
                 )
             time.sleep(_POLL_S)
 
-    def close(self) -> None:
-        """Detach if attached and free everything; again does nothing."""
+    def _has_left(self, now: KernelScheduler) -> bool:
+        ours = now.ops == self._name and (
+            self._facts is None or now.enable_seq == self._facts.enable_seq
+        )
+        return now.is_default or (now.state == ENABLED and not ours)
+
+    def _glimpse(self) -> KernelScheduler | None:
+        """What the kernel says now; None where it cannot be read at this moment."""
+        try:
+            return self._kernel.read()
+        except MachineError:
+            return None
+
+    def close(self) -> Ids:
+        """Detach if attached and free everything; what of it is still in the kernel, if anything.
+
+        Again does nothing.
+        """
         with self._lock:
             if self._policy is None:
-                return
+                return Ids()
             try:
                 if self._link is not None:
                     self._drop_link(deadline_s=10.0)
             finally:
                 policy, self._policy = self._policy, None
                 policy.close()
+            return wait_gone(self._ours) if self._ours else Ids()
 
     def _opened(self) -> PolicyObject:
         if self._policy is None:

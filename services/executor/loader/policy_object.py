@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from services.executor.loader import failures, rodata, verifier_log
 from services.executor.loader.btf import Btf
+from services.executor.loader.census import Ids, Kind
 from services.executor.loader.libbpf import (
     BPF_F_LINK,
     MAP_TYPE_STRUCT_OPS,
@@ -24,14 +25,17 @@ from services.executor.loader.libbpf import (
 from shared.errors import InputError, MachineError, SchedulerError, VerifierError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from services.executor.loader.btf import Member, Variable
+    from services.executor.loader.sealed import Sealed
 
 OPS_MAP = "coxswain_ops"
 RODATA = ".rodata"
 _LOG_BYTES = 1 << 20
 _NAME_BYTES = 128
+_INFO_BYTES = 256
+"""Room for any `struct bpf_*_info` of which the beginning counts."""
 
 
 class Section(NamedTuple):
@@ -47,9 +51,9 @@ class PolicyObject:
     Not safe for use by several threads at once: `LoadedScheduler` takes care of that.
     """
 
-    def __init__(self, artifact: bytes) -> None:
+    def __init__(self, sealed: Sealed) -> None:
         self._lib = libbpf()
-        self._artifact = artifact  # libbpf reads the ELF from this memory until the load
+        self._sealed = sealed  # libbpf reads the ELF from there until the load
         self._log = ctypes.create_string_buffer(_LOG_BYTES)
         options = OpenOptions(
             sz=ctypes.sizeof(OpenOptions),
@@ -59,17 +63,19 @@ class PolicyObject:
         )
         try:
             self._pointer: int | None = self._lib.call(
-                "bpf_object__open_mem", artifact, len(artifact), ctypes.byref(options)
+                "bpf_object__open_file", sealed.path.encode(), ctypes.byref(options)
             )
         except LibbpfError as error:
-            raise InputError(
+            raise failures.of_machine(error, "open") or InputError(
                 "this is no BPF object the loader can open",
                 expected="an ELF object made by clang -target bpf -g",
                 got="; ".join(error.messages[-3:]) or str(error),
             ) from error
         try:
             self._btf = self._read_btf()
-            self._maps = {self._name(pointer): pointer for pointer in self._iterate_maps()}
+            self._maps = {
+                self._name(pointer): pointer for pointer in self._iterate("bpf_object__next_map")
+            }
             self._check()
         except BaseException:
             self.close()
@@ -88,11 +94,11 @@ class PolicyObject:
         raw = self._lib.call("btf__raw_data", pointer, ctypes.byref(size))
         return Btf(ctypes.string_at(raw, size.value))
 
-    def _iterate_maps(self) -> Iterator[int]:
-        pointer = self._lib.call("bpf_object__next_map", self._pointer, None)
+    def _iterate(self, following: str) -> Iterator[int]:
+        pointer = self._lib.call(following, self._pointer, None)
         while pointer is not None:
             yield pointer
-            pointer = self._lib.call("bpf_object__next_map", self._pointer, pointer)
+            pointer = self._lib.call(following, self._pointer, pointer)
 
     def _name(self, pointer: int) -> str:
         """A map's name; libbpf puts the object's before `.rodata`, `.data` and `.bss`."""
@@ -186,6 +192,8 @@ class PolicyObject:
             raise self._load_failure(error) from error
 
     def _load_failure(self, error: LibbpfError) -> SchedulerError | MachineError:
+        if error.errno in failures.SCARCE and (scarce := failures.of_machine(error, "load")):
+            return scarce  # whatever the verifier had to say until then
         log = self._log.value.decode(errors="replace")
         said = [m for m in error.messages if "failed" in m or "rror" in m] or error.messages
         if log.strip():
@@ -207,6 +215,30 @@ class PolicyObject:
         """Attach the ops; the link's address. Raises `LibbpfError`."""
         link: int = self._lib.call("bpf_map__attach_struct_ops", self._maps[OPS_MAP])
         return link
+
+    def ids(self, link: int | None = None) -> Ids:
+        """What the kernel calls everything of this object, once it is loaded; with its link's."""
+        return Ids(
+            programs=self._ids_of("prog", "program", self._iterate("bpf_object__next_program")),
+            maps=self._ids_of("map", "map", self._iterate("bpf_object__next_map")),
+            links=self._ids_of("link", "link", [] if link is None else [link]),
+        )
+
+    def _ids_of(self, kind: Kind, noun: str, pointers: Iterable[int]) -> frozenset[int]:
+        found: set[int] = set()
+        for pointer in pointers:
+            # What this kernel has no use for is not loaded, and has no descriptor.
+            with contextlib.suppress(LibbpfError):
+                found.add(self._id(kind, self._lib.call(f"bpf_{noun}__fd", pointer)))
+        return frozenset(found)
+
+    def _id(self, kind: Kind, descriptor: int) -> int:
+        """In `struct bpf_prog_info`, `bpf_map_info` and `bpf_link_info` alike: type, then id."""
+        info = ctypes.create_string_buffer(_INFO_BYTES)
+        size = ctypes.c_uint32(_INFO_BYTES)
+        self._lib.call(f"bpf_{kind}_get_info_by_fd", descriptor, info, ctypes.byref(size))
+        (number,) = struct.unpack_from("=I", info.raw, 4)
+        return int(number)
 
     def detach(self, link: int) -> None:
         """Drop the link and everything it holds in the kernel."""
@@ -260,3 +292,4 @@ class PolicyObject:
         if self._pointer is not None:
             self._lib.call("bpf_object__close", self._pointer)
             self._pointer = None
+            self._sealed.close()

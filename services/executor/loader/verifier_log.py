@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shared.plain import plain
+
 _HEAD_LINES = 12
 _TAIL_LINES = 48
 _LINE_CHARS = 240
@@ -13,10 +15,11 @@ _PATH_BEGINS, _PATH_ENDS = "Causal path:", ("Suggestion:", "processed ")
 def trim(log: str, *, head: int = _HEAD_LINES, tail: int = _TAIL_LINES) -> str:
     """The first `head` and last `tail` lines, long lines cut, with a note of what is left out.
 
-    The reason stands at the end; the head names the function. Control characters go: the log
+    The reason stands at the end; the head names the function. Every line becomes plain: the log
     quotes source lines, which are a policy author's own text.
     """
-    lines = [_clean(line) for line in _without_path(log.splitlines()) if line.strip()]
+    # The kernel ends its lines with \n; whatever else ends one stands in somebody's source.
+    lines = [_clean(line) for line in _without_path(log.split("\n")) if line.strip()]
     if len(lines) <= head + tail + 1:
         return "\n".join(lines)
     left_out = len(lines) - head - tail
@@ -32,5 +35,4 @@ def _without_path(lines: list[str]) -> list[str]:
 
 
 def _clean(line: str) -> str:
-    kept = "".join(c if c.isprintable() else " " for c in line.rstrip())
-    return kept if len(kept) <= _LINE_CHARS else kept[: _LINE_CHARS - 1] + "…"
+    return plain(line.rstrip(), _LINE_CHARS, keep="\t")

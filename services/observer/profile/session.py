@@ -18,7 +18,7 @@ from services.observer.profile.summary import summarize
 from shared.messages import Cost, Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from services.observer.profile.sampler import Sample
@@ -34,23 +34,28 @@ _NICE: Final = -15
 
 
 async def profile_workload(
-    runner: WorkloadRunner, workload: Workload, seed: int, host: str, inventory: Inventory
+    runner: WorkloadRunner,
+    workload: Workload,
+    seed: int,
+    host: str,
+    inventory: Inventory,
+    beside: Sequence[Workload] = (),
 ) -> Profile:
     """Run the workload once and watch it from its first to its last moment.
 
-    Its own metrics become the profile's `baseline`. Raises what the
-    runner raises for a workload that cannot run, or gave no metrics.
+    It is watched alone, but with its neighbours beside it. All metrics become the profile's
+    `baseline`. Raises what the runner raises for a workload that cannot run, or gave no metrics.
     """
     watch = _Watch(inventory)
     await watch.begin()
-    async with runner.started(workload, seed) as running:
-        ended = asyncio.ensure_future(running.wait())
+    async with runner.started(workload, seed, beside=beside) as running:
+        ended = asyncio.ensure_future(running.ended())
         try:
             await watch.until(ended, running.pids, running.cgroup)
         finally:
             if not ended.done():
                 ended.cancel()
-        measurement = await ended
+        measurement = await running.wait()
     return await watch.end(host, workload.name, measurement.metrics)
 
 

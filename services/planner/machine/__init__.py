@@ -12,10 +12,25 @@ belong to the phase, or came before, changes nothing: the bus may deliver anythi
     trying      trials on the canary
     rollout     cohort after cohort
     ending      giving up, going back, what was learned
+    losses      what was replaced, and what became of those that it was for
     writing     what every step writes: the outbox, the next phase, costs
 """
 
-from services.planner.machine.life import News, Tick, accept, advance, sent
-from services.planner.machine.waiting import Begin, Hold, Release, Wait
+from services.planner.machine.life import Lost, News, Tick, accept, advance, sent
+from services.planner.machine.planning import Asked
+from services.planner.machine.waiting import Begin, Hold, Refuse, Release, Wait
 
-__all__ = ["Begin", "Hold", "News", "Release", "Tick", "Wait", "accept", "advance", "sent"]
+__all__ = [
+    "Asked",
+    "Begin",
+    "Hold",
+    "Lost",
+    "News",
+    "Refuse",
+    "Release",
+    "Tick",
+    "Wait",
+    "accept",
+    "advance",
+    "sent",
+]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 
+from services.planner.machine.losses import by_going_back
 from services.planner.machine.writing import command, enter, stop_trial, tell
 from shared.messages import Ended, Outcome, RememberCommand, RevertCommand
 
@@ -35,7 +36,8 @@ def give_up(state: Optimization, terminal: Terminal, reason: str, now_unix_ns: i
             host,
             RevertCommand(optimization=state.id, reason=reason),
         )
-    return finish(replace(state, winner=None), terminal, reason, now_unix_ns)
+    lost = by_going_back(state)
+    return finish(replace(state, winner=None), terminal, reason, now_unix_ns, *lost)
 
 
 def _touched(state: Optimization) -> set[str]:
@@ -112,6 +114,7 @@ def _outcomes(state: Optimization, now_unix_ns: int) -> list[Outcome]:
                 unix_ns=now_unix_ns,
                 features=state.profile.features,
                 reasons=reasons,
+                host=trial.host,
             )
         )
     return outcomes

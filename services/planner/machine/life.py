@@ -9,15 +9,17 @@ from msgspec.structs import replace
 
 from services.planner.machine import rollout
 from services.planner.machine.ending import end, give_up
-from services.planner.machine.planning import on_built, on_plan, on_profiled
+from services.planner.machine.planning import Asked, on_asked, on_built, on_plan, on_profiled
 from services.planner.machine.trying import on_trial_news
 from services.planner.machine.waiting import (
     Begin,
     Hold,
+    Refuse,
     Release,
     Wait,
     on_begin,
     on_hold,
+    on_refuse,
     on_release,
     on_wait,
 )
@@ -49,6 +51,12 @@ class Tick(msgspec.Struct, frozen=True):
     """Time went by."""
 
 
+class Lost(msgspec.Struct, frozen=True):
+    """Something that it cannot go on without is gone from the bus."""
+
+    what: str
+
+
 News = (
     Profiled
     | Plan
@@ -63,10 +71,13 @@ News = (
     | Reverted
     | Remembered
     | CancelRequest
+    | Asked
     | Begin
+    | Refuse
     | Wait
     | Hold
     | Release
+    | Lost
     | Tick
 )
 
@@ -98,11 +109,17 @@ def advance(state: Optimization, news: News, now_unix_ns: int) -> Optimization: 
         case CancelRequest():
             if state.phase != "remembering":
                 return give_up(state, "cancelled", news.reason, now_unix_ns)
+        case Lost():
+            if state.phase != "remembering":
+                return give_up(state, "failed", news.what, now_unix_ns)
         case Tick():
             return _on_tick(state, now_unix_ns)
         case Profiled():
             if state.phase == "profiling" and news.host == state.canary:
                 return on_profiled(state, news, now_unix_ns)
+        case Asked():
+            if state.phase == "planning":
+                return on_asked(state)
         case Plan():
             if state.phase == "planning":
                 return on_plan(state, news, now_unix_ns)
@@ -117,7 +134,7 @@ def advance(state: Optimization, news: News, now_unix_ns: int) -> Optimization: 
                 return _on_rollout_news(state, news, now_unix_ns)
         case Probed():
             return rollout.on_probed(state, news, now_unix_ns)
-        case Begin() | Wait() | Hold() | Release():
+        case Begin() | Refuse() | Wait() | Hold() | Release():
             return _on_turn(state, news, now_unix_ns)
         case Remembered():
             if state.phase == "remembering":
@@ -146,12 +163,14 @@ def _on_rollout_news(
 
 
 def _on_turn(
-    state: Optimization, news: Begin | Wait | Hold | Release, now_unix_ns: int
+    state: Optimization, news: Begin | Refuse | Wait | Hold | Release, now_unix_ns: int
 ) -> Optimization:
     match news:
         case Begin():
             began = state.phase != "queued" or state.holds
             return state if began else on_begin(state, news, now_unix_ns)
+        case Refuse():
+            return on_refuse(state, news, now_unix_ns) if state.phase == "queued" else state
         case Wait():
             return on_wait(state, news) if state.phase == "queued" else state
         case Hold():

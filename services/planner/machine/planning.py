@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from services.planner.machine.ending import finish, give_up
@@ -13,11 +14,12 @@ from shared.fingerprint import fingerprint
 from shared.messages import BuildCommand, PlanCommand
 
 if TYPE_CHECKING:
-    from shared.messages import Built, Plan, Profiled
+    from shared.messages import Built, Candidate, Plan, Profiled
     from shared.optimization import Optimization
 
 PLAN_S = 120.0
-BUILD_S = 180.0
+BUILD_S = 360.0
+"""A gate with a sandbox besieges each policy for half a minute; emulated and busy, for two."""
 
 
 def on_profiled(state: Optimization, news: Profiled, now_unix_ns: int) -> Optimization:
@@ -31,12 +33,27 @@ def on_profiled(state: Optimization, news: Profiled, now_unix_ns: int) -> Optimi
     state = replace(
         state,
         profile=news.profile,
-        fingerprint=fingerprint(news.profile, inventories[news.host], state.objective),
+        fingerprint=fingerprint(
+            news.profile,
+            inventories[news.host],
+            state.objective,
+            beside=[each.workload for each in state.beside],
+            against=state.against.policy if state.against is not None else "",
+        ),
         inventories=inventories,
         costs=charge(state, "observe", news.profile.cost),
     )
     state = command(state, "planner", "plan", None, PlanCommand(optimization=state.id))
     return enter(state, "planning", PLAN_S, now_unix_ns, news.profile.summary)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A mind is asked now."""
+
+
+def on_asked(state: Optimization) -> Optimization:
+    """Count it, in the record: whoever asks, and after however many crashes."""
+    return replace(state, plans_asked=state.plans_asked + 1)
 
 
 def on_plan(state: Optimization, plan: Plan, now_unix_ns: int) -> Optimization:
@@ -47,6 +64,11 @@ def on_plan(state: Optimization, plan: Plan, now_unix_ns: int) -> Optimization:
         return give_up(state, "failed", f"no plan: {plan.problem}", now_unix_ns)
     if not plan.candidates:
         return finish(state, "kept-default", plan.why, now_unix_ns)
+    plan = replace(plan, candidates=[c for c in plan.candidates if not _runs(state, c)])
+    if not plan.candidates:
+        why = f"what {state.canary} keeps is all that would be tried; it stays"
+        return finish(state, "kept-default", why, now_unix_ns)
+    state = replace(state, plan=plan)
     for policy in sorted({candidate.policy for candidate in plan.candidates}):
         state = command(
             state,
@@ -58,6 +80,16 @@ def on_plan(state: Optimization, plan: Plan, now_unix_ns: int) -> Optimization:
             ),
         )
     return enter(state, "building", BUILD_S, now_unix_ns, plan.why)
+
+
+def _runs(state: Optimization, candidate: Candidate) -> bool:
+    """Whether it is what the trials compare with: that needs no round to tell."""
+    kept = state.against.candidate if state.against is not None else None
+    return kept is not None and (kept.policy, kept.version, kept.parameters) == (
+        candidate.policy,
+        candidate.version,
+        candidate.parameters,
+    )
 
 
 def on_built(state: Optimization, news: Built, now_unix_ns: int) -> Optimization:

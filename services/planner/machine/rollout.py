@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from services.planner.cohorts import assign
 from services.planner.machine.ending import finish, give_up
+from services.planner.machine.losses import by_promotion
 from services.planner.machine.writing import SECOND_NS, command, enter, ns, stand_still
 from shared.messages import (
     ConfirmCommand,
@@ -76,7 +77,7 @@ def next_cohort(state: Optimization, now_unix_ns: int) -> Optimization:
         assert decision is not None
         held_out = f"held out as control: {', '.join(state.control)}" if state.control else ""
         told = "; ".join(decision.reasons)
-        return finish(state, "promoted", told, now_unix_ns, held_out)
+        return finish(state, "promoted", told, now_unix_ns, held_out, *by_promotion(state))
     if state.holds:
         return stand_still(state, now_unix_ns)
     cohort = state.cohorts[number]
@@ -193,6 +194,7 @@ def _ask_next(state: Optimization, number: int, now_unix_ns: int) -> Optimizatio
         cohort.hosts[cohort.asked],
         DeployCommand(
             optimization=state.id,
+            workloads=[state.request.workload, *(each.workload for each in state.beside)],
             policy=winner.candidate.policy,
             version=winner.candidate.version,
             parameters=winner.candidate.parameters,
@@ -201,6 +203,7 @@ def _ask_next(state: Optimization, number: int, now_unix_ns: int) -> Optimizatio
             lease_s=state.request.rollout.lease_s,
             fence=state.fence,
             expires_unix_ns=state.expires_unix_ns,
+            request_sha256=state.request_sha256,
         ),
     )
     state = _update(state, number, replace(cohort, asked=cohort.asked + 1))
@@ -237,8 +240,8 @@ def _weigh(state: Optimization, number: int, now_unix_ns: int) -> Optimization:
     message = WeighCommand(
         optimization=state.id,
         cohort=number,
-        treated=_usages(state, cohort.hosts, number),
-        control=_usages(state, state.control, number),
+        treated=usages(state, cohort.hosts, number),
+        control=usages(state, state.control, number),
         comparisons=len(state.cohorts) - 1,
     )
     state = command(state, "learner", "weigh", None, message)
@@ -263,7 +266,7 @@ def _halt(
 # --- Counters ----------------------------------------------------------------------------------
 
 
-def _usages(state: Optimization, hosts: Iterable[str], number: int) -> list[HostUsage]:
+def usages(state: Optimization, hosts: Iterable[str], number: int) -> list[HostUsage]:
     """Of hosts whose counters are all there, and count from the same boot."""
     found = []
     for host in hosts:

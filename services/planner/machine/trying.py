@@ -34,16 +34,15 @@ def on_trial_news(
 ) -> Optimization:
     """A pair, the judge's word on it, or the trial's end."""
     trial = state.trials[-1]
-    if news.trial != trial.trial or (trial.ended is not None and not isinstance(news, Judged)):
+    if not _is_new(trial, news):
         return state
+    if isinstance(news, Judged) and news.spec != trial.spec:
+        why = f"{trial.host} has answered another question than its trial was asked"
+        return give_up(state, "failed", why, now_unix_ns)
     if isinstance(news, Round):
-        if news.index < trial.pairs:
-            return state
         state = _update(state, replace(trial, pairs=news.index + 1))
         return replace(state, deadline_unix_ns=now_unix_ns + ns(_pair_s(state)))
     if isinstance(news, Judged):
-        if trial.judged is not None and news.pairs <= trial.judged.pairs:
-            return state
         first = trial.decision is None and news.verdict != "continue"
         trial = replace(trial, judged=news, decision=news if first else trial.decision)
         state = _update(state, trial)
@@ -62,23 +61,42 @@ def on_trial_news(
     return _after_trial(state, trial, now_unix_ns)
 
 
+def _is_new(trial: TrialRecord, news: Round | Judged | TrialEnded) -> bool:
+    """Whether it is about this trial, from its own host, and not known yet."""
+    host = news.measured_on if isinstance(news, Judged) else news.host
+    if (news.trial, host) != (trial.trial, trial.host):
+        return False
+    if isinstance(news, Judged):
+        return trial.judged is None or news.pairs > trial.judged.pairs
+    if trial.ended is not None:
+        return False
+    return not isinstance(news, Round) or news.index >= trial.pairs
+
+
 def _after_trial(state: Optimization, trial: TrialRecord, now_unix_ns: int) -> Optimization:
     assert trial.ended is not None
     end = trial.ended
     if end.end in {"workload", "foreign", "interrupted"}:
         why = str(end.problem) if end.problem else end.end
         return give_up(state, "failed", f"the trial on {end.host} broke off: {why}", now_unix_ns)
-    promoted = (
-        trial.spec.stage == "confirm"
-        and trial.decision is not None
-        and trial.decision.verdict == "promote"
-        and trial.judged is not None
-        and trial.judged.verdict != "revert"
-        and end.end in {"completed", "stopped"}
-    )
-    if promoted:
+    if _is_proven(trial):
         return rollout.begin(replace(state, winner=trial), now_unix_ns)
     return next_trial(state, now_unix_ns)
+
+
+def _is_proven(trial: TrialRecord) -> bool:
+    """Whether it was decided for the candidate, with every guardrail clear, and ended well."""
+    assert trial.ended is not None
+    if trial.spec.stage != "confirm" or trial.ended.end not in {"completed", "stopped"}:
+        return False
+    if trial.decision is None or trial.judged is None or trial.judged.verdict == "revert":
+        return False
+    clear = {each.metric for each in trial.decision.guardrails if each.state == "clear"}
+    return (
+        trial.decision.verdict == "promote"
+        and trial.decision.pairs >= MIN_PAIRS
+        and clear >= {each.metric for each in trial.spec.guardrails}
+    )
 
 
 def next_trial(state: Optimization, now_unix_ns: int) -> Optimization:
@@ -104,7 +122,7 @@ def next_trial(state: Optimization, now_unix_ns: int) -> Optimization:
     if not ranked or left < MIN_PAIRS:
         return _nothing_left(state, now_unix_ns)
     if confirmed and _estimate(state, ranked[0]) >= 0.0:
-        # The second best did not look better than the default when it was screened.
+        # The second best did not look better than the baseline when it was screened.
         return _nothing_left(state, now_unix_ns)
     pairs = min(left, state.plan.confirm_pairs)
     return _start_trial(state, ranked[0], "confirm", pairs, now_unix_ns)
@@ -130,7 +148,8 @@ def _start_trial(
             objective=state.objective,
             guardrails=state.guardrails,
             stage=stage,
-            min_pairs=min(MIN_PAIRS, pairs),
+            # A confirmation of fewer pairs, whoever planned it, ends without a promotion.
+            min_pairs=MIN_PAIRS if stage == "confirm" else min(MIN_PAIRS, pairs),
             max_pairs=pairs,
             comparisons=confirmations + 1,
         ),
@@ -156,8 +175,11 @@ def _start_trial(
             spec=record.spec,
             seed=record.seed,
             measure_timeout_s=state.timeout_s,
+            beside=[each.workload for each in state.beside],
+            against=state.against.optimization if state.against is not None else "",
             fence=state.fence,
             expires_unix_ns=state.expires_unix_ns,
+            request_sha256=state.request_sha256,
         ),
     )
     text = f"{stage} {candidate.policy} on {state.canary}, up to {pairs} pairs"
@@ -200,7 +222,7 @@ def _why_not(state: Optimization) -> str:
             said.append(f"{name}: {trial.ended.end}: {trial.ended.problem or ''}".rstrip(": "))
         elif trial.decision is not None and trial.spec.stage == "confirm":
             said.append(f"{name}: {trial.decision.verdict}: {'; '.join(trial.decision.reasons)}")
-    return " | ".join(said) or "no candidate looked better than the default when screened"
+    return " | ".join(said) or "no candidate looked better than the baseline when screened"
 
 
 def _artifact_of(state: Optimization, candidate: Candidate) -> Artifact | None:

@@ -8,8 +8,10 @@ import msgspec
 from msgspec.structs import replace
 
 from services.planner.machine import rollout
+from services.planner.machine.ending import give_up
 from services.planner.machine.trying import next_trial
 from services.planner.machine.writing import SLACK_S, command, enter, ns, progress
+from services.planner.tenants import Tenancy
 from shared.messages import ProfileCommand
 
 if TYPE_CHECKING:
@@ -17,9 +19,21 @@ if TYPE_CHECKING:
 
 
 class Begin(msgspec.Struct, frozen=True):
-    """Its hosts are its own; `fence` is the token that says so."""
+    """Its hosts are its own; `fence` is the token that says so.
+
+    `tenancy` is who is on its canary now; without one it is what it was when it was accepted.
+    `evidence`: when the stream was made that its evidence goes into.
+    """
 
     fence: int
+    tenancy: Tenancy | None = None
+    evidence: str = ""
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """It has its turn, and cannot be any more."""
+
+    why: str
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -43,7 +57,16 @@ class Release(msgspec.Struct, frozen=True):
 def on_begin(state: Optimization, news: Begin, now_unix_ns: int) -> Optimization:
     """The budget's clock starts, and the canary is profiled."""
     expires_unix_ns = now_unix_ns + ns(state.request.budget.seconds)
-    state = replace(state, fence=news.fence, waits="", expires_unix_ns=expires_unix_ns)
+    state = replace(
+        state,
+        fence=news.fence,
+        evidence=news.evidence,
+        waits="",
+        expires_unix_ns=expires_unix_ns,
+    )
+    if news.tenancy is not None:
+        state = replace(state, **msgspec.structs.asdict(news.tenancy))
+    beside = [each.workload for each in state.beside]
     state = command(
         state,
         "observer",
@@ -53,11 +76,18 @@ def on_begin(state: Optimization, news: Begin, now_unix_ns: int) -> Optimization
             optimization=state.id,
             workload=state.request.workload,
             seed=state.request.seed,
+            beside=beside,
             expires_unix_ns=state.expires_unix_ns,
         ),
     )
     wait_s = state.timeout_s + SLACK_S
-    return enter(state, "profiling", wait_s, now_unix_ns, f"observing {state.canary}")
+    company = f" with {', '.join(beside)} beside {state.request.workload}" if beside else ""
+    return enter(state, "profiling", wait_s, now_unix_ns, f"observing {state.canary}{company}")
+
+
+def on_refuse(state: Optimization, news: Refuse, now_unix_ns: int) -> Optimization:
+    """What was possible when it was accepted is not any more."""
+    return give_up(state, "failed", news.why, now_unix_ns)
 
 
 def on_wait(state: Optimization, news: Wait) -> Optimization:

@@ -35,14 +35,7 @@ def stop_trial(state: Optimization, reason: str) -> Optimization:
 
 def charge(state: Optimization, stage: str, cost: Cost) -> dict[str, Cost]:
     """The costs with one more on a stage."""
-    had = state.costs.get(stage, Cost())
-    total = Cost(
-        wall_s=had.wall_s + cost.wall_s,
-        cpu_s=had.cpu_s + cost.cpu_s,
-        tokens=had.tokens + cost.tokens,
-        dollars=had.dollars + cost.dollars,
-    )
-    return {**state.costs, stage: total}
+    return {**state.costs, stage: state.costs.get(stage, Cost()) + cost}
 
 
 def enter(
@@ -89,7 +82,7 @@ def _send(
     message: Message,
 ) -> Optimization:
     item = Outgoing(
-        id=f"{state.id}-{state.sent + 1}",
+        id=f"{state.id}-{state.sent + 1}~{state.secret}",
         kind=kind,
         service=service,
         verb=verb,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from services.planner.minds.pairs import CONFIRM_PAIRS, room_for, shared
 from services.planner.minds.rules import WORTH_TRYING, consider, expectation
 from services.planner.minds.search import neighbours
 from shared.messages import Candidate, Outcome, Plan
@@ -16,13 +17,6 @@ if TYPE_CHECKING:
 
     from services.planner.minds.question import Question
     from shared.messages import Consideration
-
-CONFIRM_PAIRS = 16
-"""More pairs than this rarely change a verdict; what is left of the budget is not spent."""
-
-MIN_CONFIRM = 8
-SCREEN_PAIRS = 3
-MAX_CANDIDATES = 3
 
 
 class EmbeddedMind:
@@ -87,9 +81,8 @@ class EmbeddedMind:
         fitting: Sequence[Consideration],
     ) -> Plan:
         rounds = question.request.budget.rounds
-        room = (rounds - MIN_CONFIRM) // SCREEN_PAIRS
-        candidates = _candidates(question, fitting)[: max(1, min(room, MAX_CANDIDATES))]
-        screen = SCREEN_PAIRS if len(candidates) > 1 else 0
+        candidates = _candidates(question, fitting)[: room_for(rounds)]
+        screen, confirm = shared(rounds, len(candidates))
         best = fitting[0]
         how = (
             f"screen {len(candidates)} candidates with {screen} pairs each, confirm the best"
@@ -105,15 +98,22 @@ class EmbeddedMind:
             why=f"{best.policy} fits best: {best.reason}; {how}",
             evidence=_evidence(question),
             screen_pairs=screen,
-            confirm_pairs=min(rounds - screen * len(candidates), CONFIRM_PAIRS),
+            confirm_pairs=confirm,
         )
 
 
 def _remembered_winner(question: Question, considered: Sequence[Consideration]) -> Outcome | None:
-    """The best candidate that was promoted on this fingerprint and may still be tried."""
+    """The best candidate that was promoted on this fingerprint and may still be tried.
+
+    It is a manifest of now that says what can be tried; memories may be older, or made up.
+    """
     scores = {c.policy: c.score for c in considered}
     for outcome in question.recollection.exact:
-        if outcome.verdict == "promote" and scores.get(outcome.policy, 0.0) >= WORTH_TRYING:
+        if (
+            outcome.verdict == "promote"
+            and scores.get(outcome.policy, 0.0) >= WORTH_TRYING
+            and question.policies[outcome.policy].manifest.is_whole(outcome.parameters)
+        ):
             return outcome
     return None
 

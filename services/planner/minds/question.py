@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 import msgspec
+from msgspec import field
 
 from shared.messages import (
     Fingerprint,
+    Guardrail,
     Inventory,
     Objective,
     OptimizeRequest,
@@ -29,6 +31,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     objective: Objective
     recollection: Recollection
     policies: Catalogue
+    guardrails: list[Guardrail] = field(default_factory=list)
 
 
 class Mind(Protocol):

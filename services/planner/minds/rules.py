@@ -60,7 +60,9 @@ def consider(question: Question) -> list[Consideration]:
 
 def expectation(question: Question) -> Expectation:
     """What the fitting policy is likely to do, for the direction of the objective."""
-    expected = EXPECTED.get(question.profile.workload_class, UNKNOWN)
+    of_default = not question.fingerprint.against
+    known = EXPECTED.get(question.profile.workload_class, UNKNOWN)
+    expected = known if of_default else UNKNOWN
     if question.objective.direction == "higher":
         return Expectation(1 / expected.ratio, 1 / expected.high, 1 / expected.low)
     return expected

@@ -15,10 +15,15 @@ from services.executor.host.service import HostExecutor
 from services.executor.host.steering import Steering
 from shared.bus import Bus
 from shared.bus.provision import provision_host
-from shared.messages import Artifact, DeployCommand, SchedulerState
+from shared.messages import DeployCommand, Inventory, OptimizeRequest, SchedulerState
+from shared.policies import Catalogue
+from shared.tasks import end
 from shared.telemetry import start_telemetry
+from tests.executor.tokens import Desk, Signing, here_of, introduce, say, tokens_of
+from tests.planner.world import inventory as inventory_of
 
 HOST = "h1"
+INVENTORY = inventory_of(HOST)
 OBJECT = b"an object that only its hash is known of"
 
 
@@ -30,15 +35,18 @@ class PaperScheduler(SimulatedKernel):
 
 
 class Rig:
-    """One executor with its parts in reach."""
+    """One executor with its parts in reach, and a gate that it may ask."""
 
-    def __init__(self, bus: Bus, folder: Path) -> None:
+    def __init__(self, bus: Bus, folder: Path, inventory: Inventory = INVENTORY) -> None:
         self.bus = bus
+        self.folder = folder
+        self.signing = Signing(folder)
+        self.desk = Desk(bus, self.signing)
+        self.inventory = inventory
         self.kernel = PaperScheduler()
         self._journal = Journal[Entry](folder / "journal", Entry)  # type: ignore[arg-type]
         self.steering = Steering(
-            HOST,
-            "boot",
+            tokens_of(bus, here_of(inventory), self.signing),
             self.kernel,  # type: ignore[arg-type]
             self._journal,
             folder / "artifacts",
@@ -52,17 +60,15 @@ class Rig:
     async def _report(self, state: SchedulerState) -> None:
         self.reports.append(state)
 
-    async def start(self) -> None:
+    async def start(self, *, gate: bool = True) -> None:
+        if gate:
+            await introduce(self.bus, self.inventory)
+            await self.desk.start()
         await self.executor.start()
-        self._tasks = [
-            asyncio.create_task(self.executor.watch()),
-            asyncio.create_task(self.executor.keep_lease()),
-        ]
+        self._tasks = [asyncio.create_task(self.executor.keep())]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         await self.bus.rest()
         self._journal.close()
         await self.telemetry.shutdown()
@@ -78,24 +84,18 @@ async def rig(bus: Bus, tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 @pytest.fixture
-async def deploy(bus: Bus) -> DeployCommand:
-    return await deployable(bus)
+async def deploy(rig: Rig) -> DeployCommand:
+    return await deployable(rig)
 
 
-async def deployable(bus: Bus) -> DeployCommand:
-    """A command that can be carried out."""
+async def deployable(rig: Rig) -> DeployCommand:
+    """A command that can be carried out: asked for by a client, built by the gate."""
     return DeployCommand(
         optimization="o1",
         policy="latency",
         version="1.0.0",
-        parameters={"x": 1},
-        artifact=Artifact(
-            sha256=await bus.put_artifact(OBJECT),
-            size_bytes=len(OBJECT),
-            policy="latency",
-            version="1.0.0",
-            source_sha256="b" * 64,
-            toolchain="clang",
-        ),
+        parameters=Catalogue.load()["latency"].manifest.defaults,
+        artifact=await rig.desk.store(OBJECT, "latency"),
         soak_s=0.05,
+        request_sha256=await say(rig.bus, OptimizeRequest(workload="pulse", hosts=[HOST])),
     )

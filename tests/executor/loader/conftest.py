@@ -1,4 +1,4 @@
-"""A lab guest with the loader's test objects in it, booted once for all tests of this folder."""
+"""A lab guest with the loader's test objects in it, booted once for the tests on a kernel."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def scenario(objects: Path) -> AsyncIterator[Scenario]:
     """Runs one of in_guest.py's scenarios on a real kernel and returns what it saw."""
     image = await ensure_image()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import signal
@@ -19,9 +20,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from services.executor.host.permit import redeem
 from services.executor.host.scheduler import HostScheduler
 from services.executor.host.sysfs import SchedExtSysfs
-from services.executor.loader import EnableFailedError, LoadedScheduler
+from services.executor.loader import EnableFailedError, LoadedScheduler, Sealed
+from services.executor.loader.census import Ids, census, check_only
+from services.executor.token import Token
 from shared.errors import CoxswainError
 
 KERNEL = SchedExtSysfs()
@@ -92,7 +96,7 @@ def another_process(name: str) -> Any:
 
 
 def hold(name: str) -> None:
-    with LoadedScheduler(PROBE) as scheduler:
+    with LoadedScheduler(Sealed(PROBE)) as scheduler:
         scheduler.configure(name=name, timeout_ms=10_000, values={})
         scheduler.load()
         scheduler.attach()
@@ -112,7 +116,7 @@ def keep_cpus_busy() -> None:
 
 def life() -> Facts:
     ids = bpf_ids()
-    scheduler = LoadedScheduler(PROBE)
+    scheduler = LoadedScheduler(Sealed(PROBE))
     values = {"frame_mark": 5, "bias": -7, "frame_small": 9, "slice_ns": 3_000_000}
     scheduler.configure(name="cox_probe", timeout_ms=10_000, values=values)
     scheduler.load()
@@ -148,7 +152,7 @@ def life() -> Facts:
 
 def context_manager() -> Facts:
     during = None
-    with contextlib.suppress(ZeroDivisionError), LoadedScheduler(PROBE) as scheduler:
+    with contextlib.suppress(ZeroDivisionError), LoadedScheduler(Sealed(PROBE)) as scheduler:
         scheduler.configure(name="cox_with", timeout_ms=10_000, values={})
         scheduler.load()
         scheduler.attach()
@@ -171,7 +175,7 @@ def settings() -> Facts:
         "long_timeout": {"timeout_ms": 30_001},
     }
     facts: Facts = {}
-    with LoadedScheduler(PROBE) as scheduler:
+    with LoadedScheduler(Sealed(PROBE)) as scheduler:
         for case, change in cases.items():
             facts[case] = seen(scheduler.configure, **{**usual, **change})
         facts["fits"] = seen(
@@ -180,30 +184,30 @@ def settings() -> Facts:
             timeout_ms=30_000,
             values={"misbehave": (1 << 32) - 1, "bias": -(1 << 31), "frame_small": 255},
         )
-        facts["unnamed"] = seen(LoadedScheduler(PROBE).attach)
+        facts["unnamed"] = seen(LoadedScheduler(Sealed(PROBE)).attach)
     for variant in ("no_link", "two_ops"):
-        facts[variant] = seen(LoadedScheduler, (OBJECTS / f"{variant}.bpf.o").read_bytes())
-    facts["garbage"] = seen(LoadedScheduler, b"\x7fELF and then nothing of use")
+        facts[variant] = seen(LoadedScheduler, Sealed((OBJECTS / f"{variant}.bpf.o").read_bytes()))
+    facts["garbage"] = seen(LoadedScheduler, Sealed(b"\x7fELF and then nothing of use"))
     facts["after"] = KERNEL.state()
     return facts
 
 
 def rejected() -> Facts:
     artifact = (OBJECTS / "rejected.bpf.o").read_bytes()
-    with LoadedScheduler(artifact) as scheduler:
+    with LoadedScheduler(Sealed(artifact)) as scheduler:
         scheduler.configure(name="cox_rejected", timeout_ms=1000, values={})
         return {"problem": seen(scheduler.load), "after": KERNEL.state()}
 
 
 def unprivileged() -> Facts:
     os.setuid(65534)
-    with LoadedScheduler(PROBE) as scheduler:
+    with LoadedScheduler(Sealed(PROBE)) as scheduler:
         scheduler.configure(name="cox_nobody", timeout_ms=1000, values={})
         return {"problem": seen(scheduler.load), "after": KERNEL.state()}
 
 
 def fail_init() -> Facts:
-    with LoadedScheduler(PROBE) as scheduler:
+    with LoadedScheduler(Sealed(PROBE)) as scheduler:
         values = {"misbehave": MISBEHAVE["fail_init"]}
         scheduler.configure(name="cox_init", timeout_ms=1000, values=values)
         scheduler.load()
@@ -225,6 +229,18 @@ def killed() -> Facts:
     return {"during": during, "back_s": back_s, "freed_s": freed_s, "ops": KERNEL.ops()}
 
 
+async def apply(host: HostScheduler, artifact: bytes, **options: Any) -> Any:
+    """Load with a permit for just that."""
+    token = Token(
+        plan_id="o1", request_sha256="", purpose="deploy", policy="probe",
+        parameters=options["params"], object_sha256=hashlib.sha256(artifact).hexdigest(),
+        source_sha256="", toolchain="", headers_sha256="", host="", machine_id="", boot_id="",
+        kernel="", btf_sha256="", loads=1, max_duration_s=60.0, nbf_unix_ns=0, exp_unix_ns=0,
+        nonce="", epoch=1,
+    )  # fmt: skip
+    return await host.apply(artifact, redeem(token, lambda _: None), **options)
+
+
 OPTIONS: dict[str, Any] = {"timeout_ms": 10_000, "params": {}, "frame": {}}
 
 
@@ -232,11 +248,11 @@ async def foreign() -> Facts:
     host = HostScheduler()
     with another_process("somebody_elses"):
         try:
-            await host.apply(PROBE, name="cox_ours", **OPTIONS)
+            await apply(host, PROBE, name="cox_ours", **OPTIONS)
             refused = None
         except CoxswainError as error:
             refused = problem(error)
-        with LoadedScheduler(PROBE) as scheduler:
+        with LoadedScheduler(Sealed(PROBE)) as scheduler:
             scheduler.configure(name="cox_ours", timeout_ms=1000, values={})
             scheduler.load()
             refused_late = seen(scheduler.attach)
@@ -253,20 +269,20 @@ async def foreign() -> Facts:
 
 async def replace() -> Facts:
     host = HostScheduler()
-    first = await host.apply(PROBE, name="cox_first", **OPTIONS)
-    second = await host.apply(PROBE, name="cox_second", **{**OPTIONS, "params": {"bias": 1}})
+    first = await apply(host, PROBE, name="cox_first", **OPTIONS)
+    second = await apply(host, PROBE, name="cox_second", **{**OPTIONS, "params": {"bias": 1}})
     state = await host.state()
     rejected_problem: Facts | None = None
     try:
         artifact = (OBJECTS / "rejected.bpf.o").read_bytes()
-        await host.apply(artifact, name="cox_third", **OPTIONS)
+        await apply(host, artifact, name="cox_third", **OPTIONS)
     except CoxswainError as error:
         rejected_problem = problem(error)
     undisturbed = await host.state()
     counters, histogram = await host.counters(), await host.wait_histogram()
     mixed_up = None
     try:
-        await host.apply(PROBE, name="x", **{**OPTIONS, "params": {"frame_mark": 1}})
+        await apply(host, PROBE, name="x", **{**OPTIONS, "params": {"frame_mark": 1}})
     except CoxswainError as error:
         mixed_up = problem(error)
     departure = await host.revert("the end")
@@ -290,7 +306,7 @@ async def departs(params: dict[str, int], provoke: Any = None, timeout_ms: int =
     host = HostScheduler()
     started = time.monotonic()
     options = {**OPTIONS, "timeout_ms": timeout_ms, "params": params}
-    attached = await host.apply(PROBE, name="cox_leaving", **options)
+    attached = await apply(host, PROBE, name="cox_leaving", **options)
     watch = host.watch()
     if provoke is not None:
         provoke()
@@ -299,7 +315,7 @@ async def departs(params: dict[str, int], provoke: Any = None, timeout_ms: int =
     await watch.aclose()
     state = await host.state()
     # And the host is as good as new.
-    again = await host.apply(PROBE, name="cox_again", **OPTIONS)
+    again = await apply(host, PROBE, name="cox_again", **OPTIONS)
     await host.close()
     return {
         "attached": plain(attached),
@@ -340,16 +356,87 @@ async def hotplug() -> Facts:
 
 async def cancelled() -> Facts:
     host = HostScheduler()
-    apply = asyncio.create_task(host.apply(PROBE, name="cox_cancelled", **OPTIONS))
+    loading = asyncio.create_task(apply(host, PROBE, name="cox_cancelled", **OPTIONS))
     await asyncio.sleep(0.01)  # by now a thread is at work, opening the object
-    apply.cancel()
+    loading.cancel()
     try:
-        await apply
+        await loading
         outcome = "finished"
     except asyncio.CancelledError:
         outcome = "cancelled"
     state = await host.state()
     return {"outcome": outcome, "state": plain(state)}
+
+
+def a_map() -> int:
+    """One more BPF map in the kernel, of this process; its descriptor."""
+    array = 2  # BPF_MAP_TYPE_ARRAY
+    library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    descriptor: int = library.bpf_map_create(array, b"stowaway", 4, 4, 1, None)
+    assert descriptor >= 0, descriptor
+    return descriptor
+
+
+def bystand() -> None:
+    a_map()
+    sys.stdout.write("standing by\n")
+    sys.stdout.flush()
+    signal.pause()
+
+
+def stowaway() -> Facts:
+    """Something more comes with the policy; or beside it, from another program of this host."""
+    facts: Facts = {}
+    for moment in ("load", "attach"):
+        with LoadedScheduler(Sealed(PROBE)) as scheduler:
+            scheduler.configure(name="cox_hides", timeout_ms=10_000, values={})
+            policy = scheduler._policy
+            assert policy is not None
+            genuine, made = getattr(policy, moment), []
+
+            def with_more(genuine: Any = genuine, made: list[int] = made) -> Any:
+                done = genuine()
+                made.append(a_map())
+                return done
+
+            setattr(policy, moment, with_more)
+            if moment == "attach":
+                scheduler.load()
+            facts[moment] = seen(getattr(scheduler, moment))
+            facts[f"{moment}_after"] = KERNEL.state()
+            for descriptor in made:
+                os.close(descriptor)
+    before = census()
+    other = subprocess.Popen(
+        [sys.executable, __file__, "bystand", str(OBJECTS)], stdout=subprocess.PIPE
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"standing by\n"
+    facts["beside"] = seen(check_only, before, Ids())
+    other.kill()
+    other.wait()
+    other.stdout.close()
+    return facts
+
+
+def ids() -> Facts:
+    """What is in the kernel is the scheduler's own, and nothing of it is left."""
+    before = census()
+    with LoadedScheduler(Sealed(PROBE)) as scheduler:
+        scheduler.configure(name="cox_counted", timeout_ms=10_000, values={})
+        scheduler.load()
+        scheduler.attach()
+        ours, appeared = scheduler._ours, census() - before
+        left = scheduler.close()
+    return {
+        "programs": len(ours.programs),
+        "maps": len(ours.maps),
+        "links": len(ours.links),
+        "ours": str(ours),
+        "appeared": str(appeared),
+        "left": str(left),
+        "still": str(ours & census()),
+    }
 
 
 SCENARIOS = {
@@ -358,6 +445,7 @@ SCENARIOS = {
         *(life, context_manager, settings, unprivileged, rejected, fail_init, killed),
         *(foreign, replace),
         *(stall, error, sysrq, hotplug, cancelled),
+        *(stowaway, ids),
     )
 }
 
@@ -365,6 +453,8 @@ if __name__ == "__main__":
     scenario = sys.argv[1]
     if scenario.startswith("hold:"):
         hold(scenario.removeprefix("hold:"))
+    if scenario == "bystand":
+        bystand()
     result = SCENARIOS[scenario]()
     if asyncio.iscoroutine(result):
         result = asyncio.run(result)

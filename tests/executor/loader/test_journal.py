@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from services.executor.host.journal import Journal, JournalCorruptError, JournalError
 
@@ -203,3 +204,16 @@ def test_the_file_is_synced_before_append_returns(
         assert len(synced) == 1  # the folder, for the file's own name
         journal.append(Entry("a"))
         assert synced[1:] == [path.stat().st_size]
+
+
+def test_a_torn_line_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    written(path, [Entry("a")])
+    with path.open("ab") as file:
+        file.write(b'{"crc":1')
+    with capture_logs() as told, Journal(path, Entry):
+        pass
+    assert [(each["event"], each["dropped_bytes"]) for each in told] == [("journal.torn", 8)]
+    with capture_logs() as told, Journal(path, Entry):
+        pass
+    assert told == []

@@ -183,6 +183,28 @@ async def test_a_scheduler_that_leaves_by_itself_is_noticed_and_diagnosed(
     assert seen["after"] == "disabled"
 
 
+async def test_what_comes_with_a_load_is_the_schedulers_own_and_goes_with_it(
+    scenario: Scenario,
+) -> None:
+    seen = await scenario("ids")
+    assert seen["programs"] > 0
+    assert seen["maps"] > 0
+    assert seen["links"] == 1
+    assert seen["appeared"] == seen["ours"]
+    assert seen["left"] == seen["still"] == "nothing"
+
+
+async def test_a_stowaway_ends_a_load_and_another_programs_map_does_not(
+    scenario: Scenario,
+) -> None:
+    seen = await scenario("stowaway")
+    for moment in ("load", "attach"):
+        assert seen[moment]["kind"] == "StowawayError", moment
+        assert "maps" in seen[moment]["got"]
+        assert seen[f"{moment}_after"] == "disabled"
+    assert seen["beside"] is None
+
+
 async def test_a_cancelled_apply_takes_its_scheduler_back(scenario: Scenario) -> None:
     seen = await scenario("cancelled")
     assert seen["outcome"] == "cancelled"

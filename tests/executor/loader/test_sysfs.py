@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 from pathlib import Path
 
 import pytest
 
 from services.executor.host.sysfs import KernelScheduler, SchedExtSysfs
-from shared.errors import UnsupportedKernelError
+from shared.errors import MachineError, UnsupportedKernelError
 
 
 def tree(root: Path, files: dict[str, str]) -> SchedExtSysfs:
@@ -87,3 +89,30 @@ def test_the_configuration_is_also_found_in_proc(tmp_path: Path) -> None:
     (tmp_path / "proc/config.gz").write_bytes(gzip.compress(b"CONFIG_BPF=y\n"))
     with pytest.raises(UnsupportedKernelError, match="CONFIG_SCHED_CLASS_EXT unset"):
         kernel.require()
+
+
+@pytest.mark.parametrize("look", ["state", "ops", "enable_seq", "read"])
+def test_without_a_descriptor_to_look_with_it_says_nothing_of_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    kernel = tree(tmp_path, BUSY)
+
+    def read_text(_: Path) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    with pytest.raises(MachineError, match="Too many open files"):
+        getattr(kernel, look)()
+
+
+def test_a_scheduler_that_leaves_while_it_is_read_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = tree(tmp_path, BUSY)
+
+    def read_text(_: Path) -> str:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert kernel.ops() is None
+    assert kernel.events() == {}

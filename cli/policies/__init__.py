@@ -1,0 +1,1 @@
+"""`cox policies`: what can be deployed, and what came of it."""

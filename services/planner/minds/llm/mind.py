@@ -1,0 +1,256 @@
+"""A conversation with a model: from a question to a plan, or to an error that says why not.
+
+It begins with little, and grows only by what the model asks for. How often it may ask, how often
+it may propose something that is refused, how long all takes and what it costs is bounded, and a
+proposal meets the same walls as anybody's. Who has no plan in the end says so; another mind goes
+on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from services.planner.minds.llm.data import as_data
+from services.planner.minds.llm.meter import Meter
+from services.planner.minds.llm.tools import (
+    PROPOSE,
+    ProposePlan,
+    allowed_policies,
+    answer,
+    definitions,
+    plan_of,
+    read_call,
+)
+from services.planner.minds.pairs import room_for
+from services.planner.minds.walls import checked
+from shared import attributes as names
+from shared.errors import CoxswainError, InputError, PlanError
+from shared.plain import plain
+
+if TYPE_CHECKING:
+    from services.planner.minds.llm.meter import Price
+    from services.planner.minds.llm.model import Answer, Block, Model, ToolUse
+    from services.planner.minds.question import Question
+    from shared.messages import Plan
+    from shared.telemetry import Telemetry
+
+PROMPT: Final = Path(__file__).parents[2] / "prompts" / "plan.md"
+MOST_ANSWERS: Final = 12
+MOST_CALLS: Final = 6
+"""In one answer."""
+MOST_REPAIRS: Final = 3
+"""Proposals that are refused, and answers that are none, before another mind is asked."""
+LLM_S: Final = 75.0
+_REMEMBERED: Final = 256
+"""Optimizations whose meters are kept: a question may be put again."""
+
+
+class LlmMind:
+    """Plans by asking a model that has tools."""
+
+    name = "llm"
+
+    def __init__(
+        self,
+        model: Model,
+        telemetry: Telemetry,
+        price: Price,
+        most_tokens: int,
+        most_dollars: float,
+    ) -> None:
+        self._model = model
+        self._telemetry = telemetry
+        self._price = price
+        self._most = most_tokens, most_dollars
+        self._meters: OrderedDict[str, Meter] = OrderedDict()
+        prompt = PROMPT.read_text(encoding="utf-8")
+        self._prompt_sha256 = hashlib.sha256(prompt.encode()).hexdigest()
+        self._tools = definitions()
+        # Tools come before the system prompt: one mark has both cached.
+        self._system: list[Block] = [
+            {"type": "text", "text": prompt, "cache_control": {"type": "ephemeral"}}
+        ]
+
+    async def plan(self, question: Question) -> Plan:
+        """Ask until there is a plan. Raises PlanError, with its cost, if there is none."""
+        with self._telemetry.span(
+            "invoke_agent",
+            of=self.name,
+            attributes={
+                names.GEN_AI_OPERATION: "invoke_agent",
+                names.GEN_AI_PROVIDER: "anthropic",
+                names.GEN_AI_AGENT: self.name,
+                names.GEN_AI_REQUEST_MODEL: self._model.name,
+                names.PROMPT_SHA256: self._prompt_sha256,
+            },
+        ) as span:
+            meter = self._meter(question.optimization)
+            before = meter.cost
+            try:
+                plan = await self._converse(question, meter)
+                return replace(plan, cost=meter.since(before))
+            except PlanError as error:
+                error.spent = meter.since(before)
+                raise
+            finally:
+                cost = meter.since(before)
+                span.set({names.COST_TOKENS: cost.tokens, names.COST_DOLLARS: cost.dollars})
+
+    def _meter(self, optimization: str) -> Meter:
+        meter = self._meters.setdefault(optimization, Meter(self._price, *self._most))
+        if len(self._meters) > _REMEMBERED:
+            self._meters.popitem(last=False)
+        return meter
+
+    async def _converse(self, question: Question, meter: Meter) -> Plan:
+        end_s = time.monotonic() + LLM_S
+        messages: list[Block] = [{"role": "user", "content": [_text(brief(question))]}]
+        refused, why = 0, "questions without end"
+        for number in range(MOST_ANSWERS):
+            last = number + 1 == MOST_ANSWERS
+            said = await self._chat(messages, meter, end_s - time.monotonic(), last=last)
+            messages.append({"role": "assistant", "content": said.content})
+            results: list[Block] = []
+            refusals: list[str] = []
+            for place, use in enumerate(said.calls):
+                outcome = self._use(use, question) if place < MOST_CALLS else _too_many()
+                if not isinstance(outcome, _Told):
+                    return outcome
+                if outcome.refusal:
+                    refusals.append(outcome.text)
+                results.append(
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": use.id,
+                        "content": outcome.text,
+                        "is_error": outcome.refusal,
+                    }
+                )
+            if not said.calls:
+                refusals.append(f"no tool was called ({said.stop_reason})")
+                results.append(_text(f"Call a tool. When you are done, call {PROPOSE}."))
+            if refusals:
+                refused, why = refused + 1, refusals[-1]
+            if refused > MOST_REPAIRS:
+                break
+            messages.append({"role": "user", "content": _cached(results)})
+            _forget_marks(messages[:-1])
+        raise PlanError(
+            f"the model {self._model.name} proposed nothing that may be carried out",
+            expected=f"a plan within {MOST_ANSWERS} answers and {MOST_REPAIRS} corrections",
+            got=plain(why, 400),
+        )
+
+    async def _chat(
+        self, messages: list[Block], meter: Meter, within_s: float, *, last: bool
+    ) -> Answer:
+        """One answer. Raises PlanError."""
+        if within_s <= 0:
+            raise PlanError(
+                f"the model {self._model.name} gave no plan in time",
+                expected=f"one within {LLM_S:g} s",
+            )
+        with self._telemetry.span(
+            "chat",
+            of=self._model.name,
+            attributes={
+                names.GEN_AI_OPERATION: "chat",
+                names.GEN_AI_PROVIDER: "anthropic",
+                names.GEN_AI_REQUEST_MODEL: self._model.name,
+                names.PROMPT_SHA256: self._prompt_sha256,
+            },
+        ) as span:
+            said = await self._model.answer(
+                system=self._system,
+                tools=self._tools,
+                messages=messages,
+                choice={"type": "tool", "name": PROPOSE} if last else {"type": "any"},
+                meter=meter,
+                within_s=within_s,
+            )
+            span.set(
+                {
+                    names.GEN_AI_RESPONSE_MODEL: said.model,
+                    names.GEN_AI_FINISH_REASONS: [said.stop_reason],
+                    names.GEN_AI_INPUT_TOKENS: said.usage.input,
+                    names.GEN_AI_OUTPUT_TOKENS: said.usage.output,
+                }
+            )
+            if said.stop_reason == "refusal":
+                raise PlanError(f"the model {self._model.name} refused to answer")
+            return said
+
+    def _use(self, use: ToolUse, question: Question) -> Plan | _Told:
+        """What a call brings: the plan, if it is one that may be carried out, or an answer."""
+        tool = plain(use.name, 60)
+        with self._telemetry.span(
+            "execute_tool",
+            of=tool,
+            attributes={names.GEN_AI_OPERATION: "execute_tool", names.GEN_AI_TOOL: tool},
+        ) as span:
+            try:
+                call = read_call(use.name, use.input)
+                if isinstance(call, ProposePlan):
+                    return checked(plan_of(call, question, self.name), question, self.name)
+                return _Told(text=answer(call, question))
+            except CoxswainError as error:
+                span.set({names.OUTCOME: "rejected", names.PROBLEM_TEXT: str(error)})
+                return _Told(text=str(error), refusal=isinstance(error, InputError | PlanError))
+
+
+class _Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model is told of a call."""
+
+    text: str
+    refusal: bool = False
+
+
+def brief(question: Question) -> str:
+    """What the model is told first."""
+    profile, inventory = question.profile, question.inventory
+    known: dict[str, Any] = {
+        "workload": profile.workload,
+        "class": profile.workload_class,
+        "class_confidence": profile.confidence,
+        "summary": profile.summary,
+        "objective": question.objective,
+        "guardrails": question.guardrails,
+        "measured_against": question.fingerprint.against or "the kernel's default",
+        "kernel": inventory.kernel,
+        "cpus": inventory.cpus,
+        "rounds": question.request.budget.rounds,
+        "most_candidates": room_for(question.request.budget.rounds),
+        "policies_that_may_be_tried": allowed_policies(question),
+        "outcomes_remembered": {
+            "this": len(question.recollection.exact),
+            "similar": len(question.recollection.near),
+        },
+    }
+    return f"Plan for this workload.\n{as_data(known)}"
+
+
+def _too_many() -> _Told:
+    return _Told(text=f"only {MOST_CALLS} calls at a time are answered", refusal=True)
+
+
+def _text(text: str) -> Block:
+    return {"type": "text", "text": text}
+
+
+def _cached(content: list[Block]) -> list[Block]:
+    """All up to here is sent again next time: let it be kept."""
+    return [*content[:-1], {**content[-1], "cache_control": {"type": "ephemeral"}}]
+
+
+def _forget_marks(messages: list[Block]) -> None:
+    """There may be four marks in a request; the newest one is worth most."""
+    for message in messages:
+        for block in message["content"]:
+            block.pop("cache_control", None)

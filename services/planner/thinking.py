@@ -1,0 +1,176 @@
+"""One plan: what is known is recalled, a mind decides, and a span tells how it came to it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+from msgspec.structs import replace
+
+from services.planner.machine import Asked
+from services.planner.minds import Question
+from services.planner.minds.walls import MIND_S, MOST_PLANS, ask
+from shared import attributes as names
+from shared.errors import BusError, CoxswainError, PlanError
+from shared.messages import Cost, Declined, Plan, PlanCommand, RecallRequest, Recollection
+from shared.outcomes import EXACT_LIMIT, NEAR_LIMIT, kept, unsound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.planner.lives import Lives
+    from services.planner.minds import Mind
+    from shared.bus import Bus, Delivery
+    from shared.messages import Fingerprint, Outcome
+    from shared.optimization import Optimization
+    from shared.policies import Catalogue
+    from shared.telemetry import Telemetry
+
+RECALL_S = 5.0
+
+FIRST_SHARE = 0.8
+"""Of the time that is left, for a mind after which another one may be asked."""
+
+log = structlog.get_logger(__name__)
+
+
+class Thinking:
+    """Has minds plan: the first one, and the next one only if there is no plan of those before."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        telemetry: Telemetry,
+        minds: Sequence[Mind],
+        policies: Catalogue,
+        lives: Lives,
+    ) -> None:
+        self._bus = bus
+        self._telemetry = telemetry
+        self._minds = minds
+        self._policies = policies
+        self._lives = lives
+
+    async def plan(self, command: PlanCommand, delivery: Delivery) -> None:
+        """Decide what is tried in an optimization that waits for a plan."""
+        state = await self._lives.read(command.optimization)
+        if state is None or state.phase != "planning":
+            return
+        await self._lives.step(state.id, Asked())
+        state = self._lives.get(state.id)
+        if state is None or state.phase != "planning":
+            return
+        if state.plans_asked > MOST_PLANS:
+            # It may be thinking yet; if it never answers, the record's own deadline says so.
+            log.warning("plan.asked_too_often", optimization=state.id, asked=state.plans_asked)
+            return
+        with self._telemetry.span(
+            "plan",
+            of=self._minds[0].name,
+            attributes={
+                names.OPTIMIZATION_ID: state.id,
+                names.DELIVERIES: delivery.deliveries,
+            },
+        ) as span:
+            plan = await self._think(state)
+            span.set(
+                {
+                    names.PLAN_MIND: plan.mind,
+                    names.PLAN_DECLINED: [f"{d.mind}: {d.problem}" for d in plan.declined],
+                    names.PLAN_KIND: plan.kind,
+                    names.PLAN_RECALLED: plan.recalled,
+                    names.DECISION_CONSIDERED: [
+                        f"{c.policy} {c.score:.2f}: {c.reason}" for c in plan.considered
+                    ],
+                    names.DECISION_CHOSEN: [
+                        f"{c.policy} {c.parameters} predicts {c.predicted_ratio:.2f}"
+                        f" [{c.predicted_low:.2f}, {c.predicted_high:.2f}]: {c.why}"
+                        for c in plan.candidates
+                    ],
+                    names.DECISION_WHY: plan.why,
+                }
+            )
+            if plan.problem is not None:
+                span.fail(str(plan.problem), kind=plan.problem.kind)
+        await self._lives.step(state.id, plan)
+
+    async def _think(self, state: Optimization) -> Plan:
+        assert state.profile is not None
+        assert state.fingerprint is not None
+        recollection = await self._recall(state)
+        question = Question(
+            optimization=state.id,
+            request=state.request,
+            profile=state.profile,
+            # Who a host is, is nobody's business but the gate's (machine-id(5)).
+            inventory=replace(state.inventories[state.canary], machine_id="", boot_id=""),
+            fingerprint=state.fingerprint,
+            objective=state.objective,
+            recollection=recollection,
+            policies=self._policies,
+            guardrails=state.guardrails,
+        )
+        end_s = time.monotonic() + MIND_S
+        cost = Cost()
+        declined: list[Declined] = []
+        for mind in self._minds:
+            left_s = end_s - time.monotonic()
+            within_s = left_s if mind is self._minds[-1] else left_s * FIRST_SHARE
+            try:
+                plan = await ask(mind, question, within_s=within_s)
+            except CoxswainError as error:
+                log.warning("plan.declined", optimization=state.id, mind=mind.name, why=str(error))
+                declined.append(Declined(mind=mind.name, problem=error.problem))
+                if isinstance(error, PlanError) and error.spent is not None:
+                    cost += error.spent
+            else:
+                return replace(plan, declined=declined, cost=cost + plan.cost)
+        return Plan(
+            optimization=state.id,
+            mind=declined[-1].mind,
+            kind="keep-default",
+            considered=[],
+            candidates=[],
+            why="no mind could plan",
+            problem=declined[-1].problem,
+            declined=declined[:-1],
+            cost=cost,
+        )
+
+    async def _recall(self, state: Optimization) -> Recollection:
+        """What is known; without a learner we plan from the profile alone."""
+        assert state.profile is not None
+        assert state.fingerprint is not None
+        request = RecallRequest(fingerprint=state.fingerprint, features=state.profile.features)
+        try:
+            told = await self._bus.ask(
+                self._bus.subjects.endpoint("learner", "recall"),
+                request,
+                Recollection,
+                timeout_s=RECALL_S,
+            )
+        except BusError as error:
+            log.warning("plan.no_recall", optimization=state.id, problem=str(error))
+            return Recollection()
+        sound = sifted(told, state.fingerprint, time.time_ns())
+        refused = len(told.exact) + len(told.near) - len(sound.exact) - len(sound.near)
+        if refused:
+            log.warning("plan.recall_refused", optimization=state.id, outcomes=refused)
+        return sound
+
+
+def sifted(told: Recollection, asked: Fingerprint, now_unix_ns: int) -> Recollection:
+    """What of a recollection can be true, and answers what was asked."""
+
+    def sound(outcomes: list[Outcome], limit: int, *, exact: bool) -> list[Outcome]:
+        return [
+            kept(each)
+            for each in outcomes[:limit]
+            if (each.fingerprint == asked) == exact and not unsound(each, now_unix_ns)
+        ]
+
+    return Recollection(
+        exact=sound(told.exact, EXACT_LIMIT, exact=True),
+        near=sound(told.near, NEAR_LIMIT, exact=False),
+    )

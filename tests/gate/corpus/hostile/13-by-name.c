@@ -1,0 +1,26 @@
+/*
+ * case 13: bpf_send_signal, by its name
+ * tries: call a helper as one does elsewhere
+ * stops: compile(error)
+ */
+#include "cox/hooks.h"
+
+s64 cox_rank(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return bpf_send_signal(9);
+}
+
+u64 cox_slice(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return 5000000;
+}
+
+u32 cox_place(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return 0;
+}
+
+u32 cox_preempt(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return 0;
+}

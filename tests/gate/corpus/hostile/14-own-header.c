@@ -1,0 +1,35 @@
+/*
+ * case 14: the header switched off
+ * tries: define the facts in another way under the header's nose
+ * stops: source(include), link(frame)
+ */
+#define COX_HOOKS_H
+#include "cox/hooks.h"
+#include "cox/types.h"
+
+struct cox_task {
+	u64 longer[4096];
+};
+struct cox_cpu {
+	u64 now_ns;
+};
+
+s64 cox_rank(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return (s64)task->longer[4000];
+}
+
+u64 cox_slice(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return 5000000;
+}
+
+u32 cox_place(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return 0;
+}
+
+u32 cox_preempt(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return 0;
+}

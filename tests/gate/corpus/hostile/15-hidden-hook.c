@@ -1,0 +1,28 @@
+/*
+ * case 15: a hidden hook
+ * tries: have the verifier treat a hook as the frame's own
+ * stops: source(attribute), proof(hook)
+ */
+#include "cox/hooks.h"
+
+__attribute__((visibility("hidden"))) u32 cox_place(const struct cox_task *task, const struct cox_cpu *cpu);
+
+s64 cox_rank(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return 0;
+}
+
+u64 cox_slice(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return 5000000;
+}
+
+u32 cox_place(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return 0;
+}
+
+u32 cox_preempt(const struct cox_task *task, const struct cox_cpu *cpu)
+{
+	return 0;
+}

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.planner.conftest import minds
+
+__all__ = ["minds"]
