@@ -120,19 +120,7 @@ def killed() -> Facts:
 
 
 def all_starve() -> Facts:
-    """A policy that runs nothing at all: this script, too, waits until the guard has acted.
-
-    An emulated machine may stand still for so long that the kernel's own watchdog is quicker: then
-    it is tried again.
-    """
-    for _ in range(3):
-        seen = all_starve_once()
-        if seen["note"] is not None:
-            break
-    return seen
-
-
-def all_starve_once() -> Facts:
+    """A policy that runs nothing at all: this script, too, waits until the guard has acted."""
     before = len(interventions())
     with holder(f"misbehave={NEVER_DISPATCH}", expect=""):
         taken = wait_until(lambda: KERNEL.look().ours)

@@ -71,7 +71,7 @@ async def test_a_killed_executor_takes_its_scheduler_along(scenario: Scenario) -
 
 async def test_a_policy_that_runs_nobody_is_ended_by_the_guard(scenario: Scenario) -> None:
     seen = await scenario("all_starve")
-    assert seen["note"] is not None
+    assert seen["note"] is not None, seen
     assert seen["note"]["cause"] in {"starvation", "hang"}
     assert seen["note"]["steps"][-1] == "SysRq-S"
     assert seen["note"]["restored"] is True
@@ -79,6 +79,7 @@ async def test_a_policy_that_runs_nobody_is_ended_by_the_guard(scenario: Scenari
 
 async def test_the_probe_alone_is_enough(scenario: Scenario) -> None:
     seen = await scenario("probe_starves")
+    assert seen["note"] is not None, seen
     assert seen["note"]["cause"] == "starvation"
     assert "under the default" in seen["note"]["reason"]
     assert seen["note"]["restored"] is True
