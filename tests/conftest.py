@@ -14,6 +14,8 @@ from shared.bus.provision import provision
 from shared.bus.server import NatsServer
 from shared.subjects import Subjects
 
+pytest_plugins = ["tests.second_try"]
+
 # The machine may be busy with other tests: time proves nothing here.
 settings.register_profile(
     "steady", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
