@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,8 @@ import msgspec
 
 from services.learner.similarity import Similarity
 from shared import fingerprint
-from shared.messages import Outcome, RecallRequest, Recollection, Remembered
-from shared.outcomes import EXACT_LIMIT, NEAR_LIMIT, sound
+from shared.messages import Outcome, RecallRequest, Recollection
+from shared.outcomes import EXACT_LIMIT, NEAR_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,24 +46,16 @@ Key = tuple[str, str, tuple[tuple[str, int], ...]]
 class Memory:
     """Outcomes by fingerprint."""
 
-    def __init__(self, events: Iterable[Remembered] = ()) -> None:
+    def __init__(self) -> None:
         self._outcomes: dict[str, Outcome] = {}
         self._by_fingerprint: dict[str, set[str]] = defaultdict(set)
         self._by_optimization: dict[str, set[str]] = defaultdict(set)
-        for event in events:
-            self.remember(event)
 
     def __len__(self) -> int:
         return len(self._outcomes)
 
-    def remember(self, event: Remembered) -> list[str]:
-        """Take in an event; one that was seen before changes nothing. What was refused, and why."""
-        outcomes, refused = sound(event, time.time_ns())
-        self.take(outcomes)
-        return refused
-
     def take(self, outcomes: Iterable[Outcome]) -> None:
-        """Take in what is sound."""
+        """Take in what is sound; an outcome that was seen before changes nothing."""
         for outcome in outcomes:
             self._take(outcome)
 

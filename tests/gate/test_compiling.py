@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,13 +21,6 @@ from tests.gate.jailed import as_user, needs_root
 
 CANARY = "cox_canary_5f1d"
 Compile = Callable[..., Compiled]
-
-
-@pytest.fixture(scope="session")
-def open_place() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="cox-test-clang-") as name:
-        Path(name).chmod(0o777)
-        yield Path(name)
 
 
 @pytest.fixture(scope="session")

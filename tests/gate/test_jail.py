@@ -10,9 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,6 @@ from tests.gate.jailed import USER, as_user, needs_root
 CANARY = "cox-canary-5f1d"
 HERE = Path(__file__).parent
 Attempt = Callable[..., Ended]
-
-
-@pytest.fixture(scope="session")
-def open_place() -> Iterator[Path]:
-    """A directory that every user of this machine may read and write."""
-    with tempfile.TemporaryDirectory(prefix="cox-test-jail-") as name:
-        Path(name).chmod(0o777)
-        yield Path(name)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
+from services.learner.memory import Memory
+from services.learner.repository import Repository
 from shared.fingerprint import fingerprint
-from shared.messages import Fingerprint, Inventory, Objective, Outcome, Profile, Remembered
+from shared.messages import Built, Fingerprint, Inventory, Objective, Outcome, Profile, Remembered
+from shared.outcomes import sound
+from shared.policies import Catalogue
 
 INVENTORY = Inventory(
     host="lab-1",
@@ -86,3 +92,27 @@ def outcome(
 
 def told(*outcomes: Outcome) -> Remembered:
     return Remembered(optimization=outcomes[0].optimization, outcomes=list(outcomes))
+
+
+def take(into: Memory | Repository, *events: Remembered) -> list[str]:
+    """What is sound is taken in, as by the service. What was refused, and why."""
+    refused = []
+    for event in events:
+        outcomes, why = sound(event, time.time_ns())
+        into.take(outcomes)
+        refused += why
+    return refused
+
+
+def memory_of(*events: Remembered) -> Memory:
+    memory = Memory()
+    take(memory, *events)
+    return memory
+
+
+def repository_of(*outcomes: Outcome, builds: Iterable[Built] = ()) -> Repository:
+    repository = Repository(Catalogue.load())
+    take(repository, *(told(each) for each in outcomes))
+    for build in builds:
+        repository.built(build)
+    return repository

@@ -13,7 +13,15 @@ from services.learner.memory import Memory
 from shared.messages import Fingerprint, Outcome, RecallRequest, Recollection, Remembered
 from shared.outcomes import EXACT_LIMIT, NEAR_LIMIT
 from shared.plain import is_plain
-from tests.learner.known_outcomes import HERE, PROFILE, elsewhere, outcome, told
+from tests.learner.known_outcomes import (
+    HERE,
+    PROFILE,
+    elsewhere,
+    memory_of,
+    outcome,
+    take,
+    told,
+)
 from tests.learner.known_trials import steady
 
 
@@ -23,7 +31,7 @@ def recall(
     request = RecallRequest(
         fingerprint=at, features=PROFILE.features if features is None else features
     )
-    return Memory(events).recall(request)
+    return memory_of(*events).recall(request)
 
 
 def policies(outcomes: list[Outcome]) -> list[str]:
@@ -99,15 +107,15 @@ def test_other_parameters_are_another_candidate() -> None:
 
 def test_an_event_told_again_changes_nothing() -> None:
     event = told(outcome(pairs=3), outcome("other", ratio=0.6, pairs=3))
-    memory = Memory([event, event, event])
+    memory = memory_of(event, event, event)
     assert len(memory) == 2
     request = RecallRequest(fingerprint=HERE)
-    assert memory.recall(request) == Memory([event]).recall(request)
+    assert memory.recall(request) == memory_of(event).recall(request)
 
 
 def test_an_outcome_told_again_at_a_later_time_counts_once() -> None:
     first, again = outcome(at=1), outcome(at=9)
-    assert len(Memory([told(first), told(again)])) == 1
+    assert len(memory_of(told(first), told(again))) == 1
     assert recall(told(again), told(first)).exact == [first]
 
 
@@ -276,7 +284,7 @@ ABSURD: dict[str, dict[str, Any]] = {
 def test_44_what_no_trial_can_have_shown_is_refused(case: str) -> None:
     bad = msgspec.structs.replace(outcome("evil"), **ABSURD[case])
     memory = Memory()
-    refused = memory.remember(Remembered(optimization="o1", outcomes=[bad, outcome("good")]))
+    refused = take(memory, Remembered(optimization="o1", outcomes=[bad, outcome("good")]))
     assert len(refused) == 1
     assert len(memory) == 1
     assert policies(memory.recall(RecallRequest(fingerprint=bad.fingerprint)).exact) != ["evil"]
@@ -297,7 +305,7 @@ def test_44_an_optimization_has_one_vote() -> None:
         for n in range(4)
     ]
     good = outcome("good", ratio=0.9, pairs=24, optimization="g")
-    memory = Memory([*(told(each) for each in stuffed), *map(told, honest), told(good)])
+    memory = memory_of(*map(told, stuffed), *map(told, honest), told(good))
     assert len(memory) <= 32 + len(honest) + 1
     assert policies(memory.recall(RecallRequest(fingerprint=HERE)).exact)[0] == "good"
 

@@ -3,19 +3,27 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from services.learner.repository import Finder, fold
+from services.learner.repository import Finder
 from services.learner.repository.words import Index, Passage, stem, tokens
 from shared.errors import InputError
 from shared.messages import MAX_MESSAGE_BYTES, Fingerprint, Outcome, encode
 from shared.policies import Catalogue
 from shared.repository import PolicyHits, PolicySearchRequest
-from tests.learner.known_outcomes import HERE, PROFILE, elsewhere, outcome, told
+from tests.learner.known_outcomes import (
+    HERE,
+    PROFILE,
+    elsewhere,
+    outcome,
+    repository_of,
+    take,
+    told,
+)
 
 CATALOGUE = Catalogue.load()
 
 
 def search(words: str = "", *outcomes: Outcome, of: Fingerprint | None = None) -> PolicyHits:
-    repository = fold(CATALOGUE, [told(each) for each in outcomes], [])
+    repository = repository_of(*outcomes)
     return Finder(repository).find(
         PolicySearchRequest(words=words, fingerprint=of, features=PROFILE.features)
     )
@@ -105,11 +113,11 @@ def test_a_policy_is_found_by_what_its_trials_say() -> None:
 
 
 def test_the_index_knows_what_was_told_since() -> None:
-    repository = fold(CATALOGUE, [], [])
+    repository = repository_of()
     finder = Finder(repository)
     request = PolicySearchRequest(words="newcomer")
     assert finder.find(request).hits == []
-    repository.remember(told(outcome("newcomer")))
+    take(repository, told(outcome("newcomer")))
     assert names(finder.find(request)) == ["newcomer"]
 
 
@@ -146,7 +154,7 @@ def test_what_is_found_fits_into_a_message() -> None:
         )
         for n in range(60)
     ]
-    repository = fold(CATALOGUE, [told(each) for each in loud], [])
+    repository = repository_of(*loud)
     found = Finder(repository).find(PolicySearchRequest(words="tail", limit=50))
     assert len(encode(found)) < MAX_MESSAGE_BYTES
     assert len(found.hits) + found.more >= 60

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.learner.repository import Repository, fold, history, policies, policy
+from services.learner.repository import Repository, history, policies, policy
 from services.learner.repository.fold import BUILDS_OF_POLICY, OF_FINGERPRINT, OF_ONE, Version
 from services.learner.repository.newest import Level, Newest
 from shared.errors import InputError, Problem
@@ -26,15 +26,11 @@ from shared.repository import (
     PolicyRequest,
 )
 from tests.learner.known_builds import artifact, built, rejected
-from tests.learner.known_outcomes import HERE, elsewhere, outcome, told
+from tests.learner.known_outcomes import HERE, elsewhere, outcome, repository_of, take, told
 from tests.learner.known_trials import steady
 
 CATALOGUE = Catalogue.load()
 LATENCY = CATALOGUE["latency"]
-
-
-def known(*outcomes: Outcome, builds: tuple[Built, ...] = ()) -> Repository:
-    return fold(CATALOGUE, [told(each) for each in outcomes], builds)
 
 
 def record(repository: Repository, name: str = "latency", version: str = "1") -> PolicyRecord:
@@ -71,21 +67,21 @@ def test_without_any_event_there_is_what_ships() -> None:
 
 
 def test_a_version_that_does_not_ship_has_a_record_and_no_manifest() -> None:
-    told = record(known(outcome(), builds=(built(),)))
+    told = record(repository_of(outcome(), builds=(built(),)))
     assert (told.about.shipped, told.manifest) == (False, None)
     assert told.versions == [LATENCY.manifest.version, "1"]
     assert told.about.tally.promoted == 1
 
 
 def test_the_version_that_ships_is_the_one_that_is_meant() -> None:
-    told = policy(known(outcome()), PolicyRequest(policy="latency"))
+    told = policy(repository_of(outcome()), PolicyRequest(policy="latency"))
     assert told.about.version == LATENCY.manifest.version
 
 
 def test_of_a_policy_that_does_not_ship_the_last_used_version_is_meant() -> None:
     older = msgspec.structs.replace(outcome("own", at=5), version="2.0.0")
     newer = msgspec.structs.replace(outcome("own", at=9), version="1.0.0")
-    told = policy(known(older, newer), PolicyRequest(policy="own"))
+    told = policy(repository_of(older, newer), PolicyRequest(policy="own"))
     assert (told.about.version, told.versions) == ("1.0.0", ["2.0.0", "1.0.0"])
 
 
@@ -105,7 +101,7 @@ def test_an_object_is_told_once_with_what_was_proven_and_where_its_source_is_fro
     version = LATENCY.manifest.version
     shipped = LATENCY.source_sha256
     told = record(
-        known(
+        repository_of(
             builds=(
                 built(version=version, at=1, source=shipped),
                 built(version=version, at=7, source=shipped, optimization="o2"),
@@ -122,7 +118,7 @@ def test_an_object_is_told_once_with_what_was_proven_and_where_its_source_is_fro
 
 
 def test_a_rejected_build_is_history_and_no_version() -> None:
-    repository = known(builds=(rejected("own"),))
+    repository = repository_of(builds=(rejected("own"),))
     assert not [each for each in policies(repository).policies if each.policy == "own"]
     (event,) = story(repository, "own").events
     assert (event.kind, event.version) == ("rejected", "")
@@ -135,7 +131,7 @@ def test_a_build_that_was_stopped_is_no_rejection() -> None:
     stopped = Built(
         optimization="o1", policy="latency", problem=Problem(kind="MachineError", what="no clang")
     )
-    repository = known(builds=(stopped,))
+    repository = repository_of(builds=(stopped,))
     assert story(repository).events[0].kind == "failed"
     assert policy(repository, PolicyRequest(policy="latency")).rejected == 0
 
@@ -146,7 +142,7 @@ def test_a_build_that_was_stopped_is_no_rejection() -> None:
 def test_a_record_counts_by_fingerprint_and_by_candidate() -> None:
     there = elsewhere(kernel="7.4.0")
     told = record(
-        known(
+        repository_of(
             outcome(at=1),
             outcome(verdict="inconclusive", at=2, optimization="o2", host="h2"),
             outcome(slice_ns=5, at=3, optimization="o3"),
@@ -166,7 +162,7 @@ def test_of_one_optimization_the_trial_with_more_pairs_came_later() -> None:
     screened = outcome(verdict="inconclusive", pairs=3)
     confirmed = outcome(pairs=8)
     for order in itertools.permutations([screened, confirmed]):
-        (tried,) = record(known(*order)).records[0].tried
+        (tried,) = record(repository_of(*order)).records[0].tried
         assert tried.newest.verdict == "promote"
         assert tried.combined is not None
         assert tried.combined.trials == 1
@@ -174,10 +170,10 @@ def test_of_one_optimization_the_trial_with_more_pairs_came_later() -> None:
 
 def test_what_contradicts_itself_is_called_conflicting() -> None:
     failed = outcome(verdict="revert", ratio=1.5, optimization="o2", host="h2")
-    repository = known(outcome(), failed)
+    repository = repository_of(outcome(), failed)
     (tried,) = record(repository).records[0].tried
     assert tried.conflicting
-    assert not record(known(outcome())).records[0].tried[0].conflicting
+    assert not record(repository_of(outcome())).records[0].tried[0].conflicting
 
 
 def test_the_best_was_promoted_and_is_chosen_by_its_worse_end() -> None:
@@ -186,7 +182,7 @@ def test_the_best_was_promoted_and_is_chosen_by_its_worse_end() -> None:
     hopeful = outcome(verdict="inconclusive", ratio=0.1, slice_ns=3, optimization="o3")
     gone = outcome(ratio=0.2, slice_ns=4, optimization="o4")
     reverted = outcome(verdict="revert", ratio=0.2, slice_ns=4, at=9, optimization="o5")
-    best = record(known(lucky, sure, hopeful, gone, reverted)).about.best
+    best = record(repository_of(lucky, sure, hopeful, gone, reverted)).about.best
     assert best is not None
     assert best.parameters == {"slice_ns": 2}
     assert best.combined.ratio == 0.5
@@ -195,7 +191,7 @@ def test_the_best_was_promoted_and_is_chosen_by_its_worse_end() -> None:
 def test_where_higher_is_better_the_best_is_the_highest() -> None:
     rate = elsewhere(objective="requests_per_s:higher")
     best = record(
-        known(
+        repository_of(
             outcome(ratio=1.2, slice_ns=1, of=rate),
             outcome(ratio=1.6, slice_ns=2, of=rate, optimization="o2"),
         )
@@ -209,7 +205,7 @@ def test_where_higher_is_better_the_best_is_the_highest() -> None:
 
 def test_history_is_told_in_order_and_an_old_build_before_what_it_was_for() -> None:
     events = story(
-        known(
+        repository_of(
             outcome(at=20, optimization="o2"),
             outcome(at=10),
             builds=(built(at=0), built(at=15, optimization="o2"), rejected(at=30)),
@@ -228,7 +224,7 @@ def test_history_is_told_in_order_and_an_old_build_before_what_it_was_for() -> N
 
 
 def test_history_says_how_much_it_leaves_out() -> None:
-    repository = known(*(outcome(at=n, optimization=f"o{n}") for n in range(9)))
+    repository = repository_of(*(outcome(at=n, optimization=f"o{n}") for n in range(9)))
     told = story(repository, limit=4)
     assert [each.unix_ns for each in told.events] == [5, 6, 7, 8]
     assert told.more == 5
@@ -271,14 +267,14 @@ def test_the_order_and_number_of_deliveries_do_not_matter(
     told_once, delivered_so = Repository(CATALOGUE), Repository(CATALOGUE)
     for repository, said in ((told_once, events), (delivered_so, delivered)):
         for event in said:
-            assert not take(repository, event)
+            assert not heard(repository, event)
     assert everything(told_once) == everything(delivered_so)
 
 
-def take(repository: Repository, event: Outcome | Built) -> list[str]:
+def heard(repository: Repository, event: Outcome | Built) -> list[str]:
     if isinstance(event, Built):
         return repository.built(event)
-    return repository.remember(told(event))
+    return take(repository, told(event))
 
 
 @steady
@@ -348,7 +344,7 @@ ABSURD_BUILDS: dict[str, Built] = {
 def test_44_what_no_trial_can_have_shown_is_refused(case: str) -> None:
     bad = msgspec.structs.replace(outcome("evil"), **ABSURD_OUTCOMES[case])
     repository = Repository(CATALOGUE)
-    assert len(repository.remember(Remembered(optimization="o1", outcomes=[bad, outcome()]))) == 1
+    assert len(take(repository, Remembered(optimization="o1", outcomes=[bad, outcome()]))) == 1
     assert {trial.outcome.policy for trial in repository.trials()} == {"latency"}
 
 
@@ -366,7 +362,7 @@ def test_44_a_gates_reasons_are_kept_short_and_plain() -> None:
         reasons=[msgspec.structs.replace(loud.reasons[0], text="\x1b[2J" * 10_000)] * 100,
         problem=Problem(kind="MachineError", what="\u202e" * 10_000),
     )
-    (event,) = story(known(builds=(loud,))).events
+    (event,) = story(repository_of(builds=(loud,))).events
     assert sum(map(len, event.reasons)) < 10_000
     assert all(map(is_plain, event.reasons))
 
@@ -374,7 +370,7 @@ def test_44_a_gates_reasons_are_kept_short_and_plain() -> None:
 def test_44_nobody_pushes_the_others_out() -> None:
     """One optimization tells a thousand trials of a policy, and another one has told one before."""
     stuffed = [outcome(ratio=0.5 + n / 10_000, at=9) for n in range(1000)]
-    repository = known(outcome(at=1, optimization="honest"), *stuffed)
+    repository = repository_of(outcome(at=1, optimization="honest"), *stuffed)
     kept = repository.trials(Version("latency", "1"))
     assert len(kept) == OF_ONE + 1
     assert kept[0].outcome.optimization == "honest"
@@ -384,7 +380,7 @@ def test_what_is_kept_is_bounded() -> None:
     many = [outcome(at=n, optimization=f"o{n}") for n in range(OF_FINGERPRINT + 20)]
     there = outcome(of=elsewhere(kernel="6.12.1"), at=0)
     built_often = tuple(built(at=n, optimization=f"o{n}") for n in range(BUILDS_OF_POLICY + 20))
-    repository = known(there, *many, builds=built_often)
+    repository = repository_of(there, *many, builds=built_often)
     kept = repository.trials(Version("latency", "1"))
     assert len(kept) == OF_FINGERPRINT + 1
     assert kept[0].outcome.fingerprint == there.fingerprint
@@ -403,7 +399,7 @@ def test_every_answer_fits_into_a_message_and_says_what_it_leaves_out() -> None:
         for n in range(60)
     ]
     others = [outcome("v" * 60 + str(n), optimization=f"v{n}") for n in range(300)]
-    repository = known(*trials, *others)
+    repository = repository_of(*trials, *others)
     listed, told, happened = policies(repository), record(repository), story(repository)
     for answer in (listed, told, happened):
         assert len(encode(answer)) < MAX_MESSAGE_BYTES

@@ -2,6 +2,6 @@
 
 from services.learner.repository.answers import history, policies, policy
 from services.learner.repository.find import Finder
-from services.learner.repository.fold import Repository, fold
+from services.learner.repository.fold import Repository
 
-__all__ = ["Finder", "Repository", "fold", "history", "policies", "policy"]
+__all__ = ["Finder", "Repository", "history", "policies", "policy"]

@@ -18,12 +18,11 @@ from services.learner.memory import identity_of
 from services.learner.repository.builds import identity, kept_build, unsound_build
 from services.learner.repository.newest import Level, Newest
 from shared import fingerprint
-from shared.outcomes import sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.messages import Built, Outcome, Remembered
+    from shared.messages import Built, Outcome
     from shared.policies import Catalogue, Manifest
 
 OF_ONE, OF_FINGERPRINT, OF_VERSION, OF_ALL = 16, 128, 2048, 8192
@@ -93,12 +92,6 @@ class Repository:
         self.revision = 0
         """Changes whenever something may have."""
 
-    def remember(self, event: Remembered) -> list[str]:
-        """Take outcomes in. What was refused, and why."""
-        outcomes, refused = sound(event, time.time_ns())
-        self.take(outcomes)
-        return refused
-
     def take(self, outcomes: Iterable[Outcome]) -> None:
         """Take in outcomes that are sound."""
         for outcome in outcomes:
@@ -141,18 +134,6 @@ class Repository:
     def builds(self, policy: str) -> list[Built]:
         """Of a policy's versions, oldest first."""
         return self._builds.of(_POLICY, policy)
-
-
-def fold(
-    catalogue: Catalogue, remembered: Iterable[Remembered], built: Iterable[Built]
-) -> Repository:
-    """A repository of these events."""
-    repository = Repository(catalogue)
-    for outcomes in remembered:
-        repository.remember(outcomes)
-    for build in built:
-        repository.built(build)
-    return repository
 
 
 def _parts(version: str) -> tuple[int, ...]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bench.hosts.kernel import SimulatedKernel
 from services.executor.host.books import Entry
@@ -15,7 +17,15 @@ from services.executor.host.service import HostExecutor
 from services.executor.host.steering import Steering
 from shared.bus import Bus
 from shared.bus.provision import provision_host
-from shared.messages import DeployCommand, Inventory, OptimizeRequest, SchedulerState
+from shared.messages import (
+    DeployCommand,
+    Inventory,
+    Objective,
+    OptimizeRequest,
+    SchedulerState,
+    TrialCommand,
+    TrialSpec,
+)
 from shared.policies import Catalogue
 from shared.tasks import end
 from shared.telemetry import start_telemetry
@@ -86,6 +96,25 @@ async def rig(bus: Bus, tmp_path: Path) -> AsyncIterator[Rig]:
 @pytest.fixture
 async def deploy(rig: Rig) -> DeployCommand:
     return await deployable(rig)
+
+
+def trial_of(deploy: DeployCommand, **changes: Any) -> TrialCommand:
+    """A trial of what `deploy` would deploy, asked for by the same client."""
+    trial = TrialCommand(
+        optimization="o1",
+        trial="o1-t1",
+        policy=deploy.policy,
+        version=deploy.version,
+        parameters=deploy.parameters,
+        artifact=deploy.artifact,
+        workload="pulse",
+        spec=TrialSpec(objective=Objective(metric="p99", direction="lower"), max_pairs=8),
+        seed=1,
+        washout_s=0.0,
+        measure_timeout_s=5.0,
+        request_sha256=deploy.request_sha256,
+    )
+    return replace(trial, **changes)
 
 
 async def deployable(rig: Rig) -> DeployCommand:

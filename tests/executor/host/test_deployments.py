@@ -25,19 +25,16 @@ from shared.messages import (
     DeployCommand,
     Deployed,
     Message,
-    Objective,
     RevertCommand,
     Reverted,
     RevertRequest,
     SchedulerState,
-    TrialCommand,
     TrialEnded,
-    TrialSpec,
     decode,
 )
 from shared.subjects import Subjects
 from tests.eventually import eventually
-from tests.executor.host.conftest import HOST, Rig, deployable
+from tests.executor.host.conftest import HOST, Rig, deployable, trial_of
 
 M = TypeVar("M", bound=Message)
 _ids = itertools.count()
@@ -155,18 +152,7 @@ async def test_an_earlier_owner_s_commands_do_nothing(rig: Rig, deploy: DeployCo
     assert late.problem is not None
     assert "earlier owner" in late.problem.what
     assert late.problem.expected.startswith("fencing token 9")
-    trial = TrialCommand(
-        optimization="o0",
-        trial="o0-t1",
-        policy="latency",
-        version="1.0.0",
-        parameters=deploy.parameters,
-        artifact=deploy.artifact,
-        workload="pulse",
-        spec=TrialSpec(objective=Objective(metric="p99", direction="lower")),
-        seed=1,
-        fence=8,
-    )
+    trial = trial_of(deploy, optimization="o0", trial="o0-t1", fence=8)
     await send(rig, "trial", trial)
     ended = (await said(rig, "trial_ended", TrialEnded))[0]
     assert (ended.end, ended.pairs) == ("interrupted", 0)

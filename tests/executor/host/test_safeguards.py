@@ -38,7 +38,7 @@ from shared.messages import (
 )
 from shared.metrics import declared
 from tests.eventually import eventually
-from tests.executor.host.conftest import HOST, Rig
+from tests.executor.host.conftest import HOST, Rig, trial_of
 from tests.executor.host.test_deployments import placed, said, send
 
 A, B = "a" * 64, "b" * 64
@@ -205,7 +205,7 @@ async def test_a_stall_quarantines_and_the_next_deployment_is_refused(
     refused = (await said(rig, "deployed", Deployed, count=2))[1]
     assert refused.problem is not None
     assert refused.problem.kind == "QuarantinedError"
-    await send(rig, "trial", trial_of(deploy))
+    await send(rig, "trial", screening(deploy))
     ended = (await said(rig, "trial_ended", TrialEnded))[0]
     assert (ended.end, ended.pairs) == ("fault", 0)
 
@@ -215,7 +215,7 @@ async def test_an_open_breaker_interrupts_a_trial_and_a_reset_lets_it_run(
 ) -> None:
     for artifact in (A, B, "c" * 64):
         rig.steering.safeguards.harmed(artifact, "x")
-    await send(rig, "trial", trial_of(deploy))
+    await send(rig, "trial", screening(deploy))
     ended = (await said(rig, "trial_ended", TrialEnded))[0]
     assert ended.end == "interrupted"
     assert ended.problem is not None
@@ -227,13 +227,10 @@ async def test_an_open_breaker_interrupts_a_trial_and_a_reset_lets_it_run(
     assert (await placed(rig, deploy)).problem is None
 
 
-def trial_of(deploy: DeployCommand) -> TrialCommand:
+def screening(deploy: DeployCommand) -> TrialCommand:
     objective = Objective(metric="p99_us", direction="lower")
-    return TrialCommand(
-        optimization="o3", trial="t1", policy=deploy.policy, version=deploy.version,
-        parameters={}, artifact=deploy.artifact, workload="pulse", seed=1,
-        spec=TrialSpec(stage="screen", objective=objective, max_pairs=1),
-    )  # fmt: skip
+    spec = TrialSpec(stage="screen", objective=objective, max_pairs=1)
+    return trial_of(deploy, optimization="o3", trial="t1", parameters={}, spec=spec)
 
 
 class Watched:

@@ -23,18 +23,15 @@ from shared.messages import (
     DeployCommand,
     Deployed,
     Inventory,
-    Objective,
     OptimizeRequest,
     Reverted,
     Signed,
     TokenReply,
     TokenRequest,
-    TrialCommand,
     TrialEnded,
-    TrialSpec,
 )
 from tests.eventually import eventually
-from tests.executor.host.conftest import HOST, INVENTORY, Rig, deployable
+from tests.executor.host.conftest import HOST, INVENTORY, Rig, deployable, trial_of
 from tests.executor.host.test_deployments import placed, said, send
 from tests.executor.tokens import here_of, introduce, rebooted, say, tokens_of
 
@@ -47,30 +44,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_service, "GATE_S", 0.0)
 
 
-def trial_of(deploy: DeployCommand, trial: str = "o1-t1") -> TrialCommand:
-    return TrialCommand(
-        optimization="o1",
-        trial=trial,
-        policy=deploy.policy,
-        version="1.0.0",
-        parameters=deploy.parameters,
-        artifact=deploy.artifact,
-        workload="pulse",
-        spec=TrialSpec(objective=Objective(metric="p99", direction="lower"), max_pairs=8),
-        seed=1,
-        washout_s=0.0,
-        measure_timeout_s=5.0,
-        request_sha256=deploy.request_sha256,
-    )
-
-
 async def test_what_nobody_has_asked_for_is_not_loaded(rig: Rig, deploy: DeployCommand) -> None:
     for request_sha256 in ("", "0" * 64):
         deployed = await placed(rig, replace(deploy, request_sha256=request_sha256))
         assert deployed.problem is not None
         assert deployed.problem.kind == "TokenError"
         assert "nobody has asked" in deployed.problem.what
-        await send(rig, "trial", replace(trial_of(deploy), request_sha256=request_sha256))
+        await send(rig, "trial", trial_of(deploy, request_sha256=request_sha256))
         ended = (await said(rig, "trial_ended", TrialEnded))[0]
         assert (ended.end, ended.pairs) == ("interrupted", 0)
         assert ended.problem is not None

@@ -9,15 +9,12 @@ from msgspec.structs import replace
 from shared.bus.provision import provision_host
 from shared.messages import (
     DeployCommand,
-    Objective,
     RevertCommand,
     Reverted,
-    TrialCommand,
     TrialEnded,
-    TrialSpec,
 )
 from tests.eventually import eventually
-from tests.executor.host.conftest import HOST, Rig
+from tests.executor.host.conftest import HOST, Rig, trial_of
 from tests.executor.host.test_deployments import placed, said, send
 from tests.planner.world import SECOND
 
@@ -53,20 +50,8 @@ async def test_within_its_lease_it_stays_and_orders_reach_it_again(
 
 
 async def test_a_trial_that_nobody_could_stop_ends(rig: Rig, deploy: DeployCommand) -> None:
-    trial = TrialCommand(
-        optimization="o1",
-        trial="o1-t1",
-        policy="latency",
-        version="1.0.0",
-        parameters=deploy.parameters,
-        artifact=deploy.artifact,
-        workload="pulse",
-        spec=TrialSpec(objective=Objective(metric="p99", direction="lower")),
-        seed=1,
-        washout_s=60.0,
-        expires_unix_ns=time.time_ns() + 300 * SECOND,
-        request_sha256=deploy.request_sha256,
-    )
+    expires_unix_ns = time.time_ns() + 300 * SECOND
+    trial = trial_of(deploy, washout_s=60.0, expires_unix_ns=expires_unix_ns)
     await send(rig, "trial", trial)
     # Whichever side is first: it has its token, and waits for the host to settle.
     await eventually(lambda: rig.executor._running and rig.steering.books.consumed)
