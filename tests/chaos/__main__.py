@@ -55,6 +55,7 @@ def table(results: list[Result]) -> str:
         ("loads", str(sum(result.loads for result in results))),
         ("dead letters", str(sum(result.dead_letters for result in results))),
         *((f"seeds in which {name} did not hold", str(broken[name])) for name in INVARIANTS),
+        ("seeds that could not be played", str(broken["story"])),
     ]
     return "\n".join(["| what | how much |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)])
 

@@ -314,7 +314,7 @@ class Lab:
             info = await self.bus.js.consumer_info(*self._consumer)
             return info.num_pending == info.num_ack_pending == 0
 
-        await until(answered)
+        await self.until(answered)
 
     async def hold_commands(self) -> None:
         """None is delivered to the host, not for the second time either."""
@@ -329,19 +329,19 @@ class Lab:
         reply = await self.bus.nc.request(subject, json.dumps({"pause_until": until}).encode())
         assert "error" not in json.loads(reply.data), reply.data
 
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Until what it gives is true, or what it gives to who awaits that; not without a host."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                found = condition()
+                if inspect.isawaitable(found):
+                    found = await found
+                if found:
+                    return
+                assert self.guest.alive, f"the host's kernel ended:\n{self.guest.console_tail()}"
+                await asyncio.sleep(0.2)
+
     @property
     def _consumer(self) -> tuple[str, str]:
         subjects = self.bus.subjects
         return subjects.stream("COMMANDS", HOST), subjects.consumer("executor", "host", HOST)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Until what it gives is true, or what it gives to who awaits that."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            found = condition()
-            if inspect.isawaitable(found):
-                found = await found
-            if found:
-                return
-            await asyncio.sleep(0.2)

@@ -27,7 +27,7 @@ from shared.messages import (
 )
 from shared.microvm import ensure_image
 from shared.subjects import Subjects
-from tests.executor.host.lab import JOURNAL, Lab, until
+from tests.executor.host.lab import JOURNAL, Lab
 from tests.executor.host.test_deployments import said
 
 pytestmark = [
@@ -80,7 +80,7 @@ async def test_a_cut_between_the_nonce_and_the_load_costs_the_token_and_loads_no
     command = lab.trial(first="AB")
     await lab.send("trial", command)
     # Its baseline is measured first: the token is consumed, and nothing was loaded yet.
-    await until(lambda: lab.measuring)
+    await lab.until(lambda: lab.measuring)
     ((question, token),) = signed(lab, command.optimization)
     before, kernel = await lab.books(), await lab.kernel()
     assert question.nonce in before.consumed
@@ -143,7 +143,7 @@ async def test_after_a_cut_under_a_candidate_the_default_runs_until_there_are_fr
     assert (await lab.deployed(kept)).problem is None
     trial = lab.trial(first="BA", against=kept.optimization)
     await lab.send("trial", trial)
-    await until(lambda: [m for m in lab.measuring if m.startswith(trial.trial)])
+    await lab.until(lambda: [m for m in lab.measuring if m.startswith(trial.trial)])
     before, kernel, runs = await lab.books(), await lab.kernel(), await lab.state()
     assert (kernel.state, runs.optimization) == ("enabled", trial.optimization)
     lab.gate_is_away()
@@ -152,7 +152,7 @@ async def test_after_a_cut_under_a_candidate_the_default_runs_until_there_are_fr
     measured, questions = len(lab.measuring), len(lab.asked)
     await lab.boot()
     # It asks for what was promoted, and gets nothing.
-    await until(lambda: len(lab.asked) > questions)
+    await lab.until(lambda: len(lab.asked) > questions)
     now, runs = await lab.kernel(), await lab.state()
     assert (now.state, now.enable_seq) == ("disabled", 0)
     assert (runs.ours, runs.kept) == (False, kept.optimization)
@@ -160,7 +160,7 @@ async def test_after_a_cut_under_a_candidate_the_default_runs_until_there_are_fr
     lab.gate_signs()
     # As far as the gate knows it still is another boot.
     questions = len(lab.asked)
-    await until(lambda: len(lab.asked) > questions)
+    await lab.until(lambda: len(lab.asked) > questions)
     assert (await lab.kernel()).enable_seq == 0
     await lab.introduce()
 
@@ -168,17 +168,17 @@ async def test_after_a_cut_under_a_candidate_the_default_runs_until_there_are_fr
         now = await lab.state()
         return now.ours and now.optimization == kept.optimization
 
-    await until(back)
+    await lab.until(back)
     # The trial's command comes again, for nobody has acknowledged it.
     await lab.release_commands()
-    await until(lambda: len(lab.measuring) > measured)
+    await lab.until(lambda: len(lab.measuring) > measured)
     stop = StopCommand(optimization=trial.optimization, trial=trial.trial, reason="enough")
     await lab.send("stop", stop)
-    await until(lambda: stopped(lab, trial.trial))
+    await lab.until(lambda: stopped(lab, trial.trial))
     lab.answer(lab.measuring[-1])
     ended = (await said(lab, "trial_ended", TrialEnded, of=trial.optimization))[0]
     assert (ended.end, ended.pairs) == ("stopped", 0)
-    await until(back)
+    await lab.until(back)
     tokens = [*signed(lab, trial.optimization), *signed(lab, kept.optimization)]
     assert len({question.nonce for question, _ in tokens}) == len(tokens)
     assert [(question.purpose, question.boot_id) for question, _ in tokens] == [
@@ -258,7 +258,7 @@ async def test_an_executor_that_is_killed_for_memory_takes_its_policy_along(lab:
     async def back() -> bool:
         return (await lab.state()).ours
 
-    await until(back)
+    await lab.until(back)
 
 
 async def test_where_memory_is_short_nothing_is_loaded_and_nobody_dies(lab: Lab) -> None:
