@@ -7,6 +7,7 @@ cluster; nothing else changes.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import shutil
 import signal
@@ -32,6 +33,8 @@ LOOPBACK = "127.0.0.1"
 _FIRST_PORT = 10_000
 """Below it are those that somebody knows by heart."""
 _GIVEN_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_turn = itertools.count(secrets.randbelow(2**16))
+"""One after another, from anywhere: some who ask for several listen on them much later."""
 
 _RELOADED = b"Reloaded server configuration"
 _NOT_RELOADED = b"Failed to reload server configuration"
@@ -51,15 +54,15 @@ def find_server() -> str:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now.
+    """A TCP port on loopback that nobody listens on now, and that nobody here was given before.
 
     Not one of those that the kernel gives to connections going out, unless it gives them all:
-    until it is listened on, any of these could take it (of 200 fleets 3 did not start for that).
+    until it is listened on, any of these could take it.
     """
     first_given = int(_GIVEN_PORTS.read_text(encoding="ascii").split()[0])
     ours = range(_FIRST_PORT, first_given)
     while True:
-        port = secrets.choice(ours) if ours else 0
+        port = ours[next(_turn) % len(ours)] if ours else 0
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((LOOPBACK, port))
             return int(probe.getsockname()[1])
