@@ -17,6 +17,7 @@ import msgspec
 from shared.errors import InputError, MachineError
 from shared.microvm.accel import Accel, choose_accel
 from shared.microvm.codedisk import make_code_disk
+from shared.microvm.frozen import read_memory, write_memory
 from shared.microvm.guest import ClockError, Guest, GuestState
 from shared.microvm.process import ProcessId, processes_in
 from shared.microvm.statedisk import have_state_disk
@@ -38,6 +39,7 @@ forks 3 to 6 times as expensive, and software uses them where a CPU claims to ha
 _LAUNCH_S = 5.0
 _PREFIX = "cox-vm-"
 _OWNER = "owner.json"
+_ROOT, _CODE, _MEMORY = "root.qcow2", "code.ext4", "memory"
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -59,6 +61,9 @@ class Microvm(Guest):
 
     Its root is a new one at each start. With `state`, a file that is made if it is not there, what
     its services keep is on a disk that stays: a guest that is started with it is the same host.
+
+    One that is frozen runs no more; `again()` gives guests that go on from that moment, each by
+    itself, in a second instead of a boot.
     """
 
     def __init__(
@@ -99,6 +104,8 @@ class Microvm(Guest):
         self.accel = accel
         self.boot_s = boot_s
         self._child: asyncio.subprocess.Process | None = None
+        self._frozen: Microvm | None = None
+        """Where it goes on from, if it does not boot."""
 
     # Life ---------------------------------------------------------------------------------
 
@@ -112,6 +119,11 @@ class Microvm(Guest):
 
     async def _boot(self) -> None:
         """Start and wait; a guest whose clock came up wrong is booted again."""
+        if self._frozen is not None:
+            await self.start()
+            async with asyncio.timeout(self.boot_s):
+                await self._wait_for_agent()
+            return
         for attempt in range(1, _BOOT_ATTEMPTS + 1):
             await self.start()
             try:
@@ -138,18 +150,12 @@ class Microvm(Guest):
         await asyncio.to_thread(self._prepare_directory)
         accel = self.accel or await choose_accel(self.image)
         (self.directory / "host.env").write_text(environment_file(self.settings))
-        await make_code_disk(self.directory / "code.ext4", self.image, self.files)
-        await run_tool(
-            [
-                *("qemu-img", "create", "-q", "-f", "qcow2", "-F", self.image.root_format),
-                *("-b", str(self.image.root.resolve()), str(self.directory / "root.qcow2")),
-            ],
-            what="The guest's disk cannot be made",
-        )
+        await self._make_disks()
         machine_id = uuid.uuid4().hex
         if self.state is not None:
             machine_id = await have_state_disk(self.state)
-        self._process = await self._launch([qemu, *self._arguments(accel, machine_id)])
+        waiting = [] if self._frozen is None else ["-incoming", "defer"]
+        self._process = await self._launch([qemu, *self._arguments(accel, machine_id), *waiting])
         state = GuestState(
             name=self.name,
             process=self._process,
@@ -161,6 +167,41 @@ class Microvm(Guest):
             detached=self.detached,
         )
         state.write(self.directory)
+        if self._frozen is not None:
+            await read_memory(self.directory / "qmp.sock", self._frozen.directory / _MEMORY)
+
+    async def freeze(self) -> None:
+        """End it as it is now, so that others can go on from here; `stop` forgets that.
+
+        Their clocks of the day are that late, and what is random is what it would have been here:
+        for guests that nobody outside relies on. Raises InputError for one with a network or a
+        disk that stays, which would be back in time; MachineError.
+        """
+        if self.network or self.state is not None:
+            raise InputError(
+                f"Guest {self.name} cannot be frozen",
+                expected="one without a network and without a state disk",
+                got="one that others know",
+            )
+        await self.close()
+        await write_memory(self.directory / "qmp.sock", self.directory / _MEMORY)
+        await super().stop()
+
+    def again(self) -> Microvm:
+        """One that goes on where this one was frozen."""
+        guest = Microvm(
+            self.image,
+            name=self.name,
+            cpus=self.cpus,
+            memory_mb=self.memory_mb,
+            settings=self.settings,
+            credentials=self.credentials,
+            network=False,
+            accel=self.accel,
+            boot_s=self.boot_s,
+        )
+        guest._frozen = self
+        return guest
 
     async def cut_power(self) -> None:
         """End it in the middle of whatever it does, as a cut of its power would.
@@ -182,6 +223,21 @@ class Microvm(Guest):
             shutil.rmtree(self.directory, ignore_errors=True)
 
     # Inside -------------------------------------------------------------------------------
+
+    async def _make_disks(self) -> None:
+        if self._frozen is not None:
+            for disk in (_ROOT, _CODE):
+                place = self._frozen.directory / disk
+                await asyncio.to_thread(shutil.copyfile, place, self.directory / disk)
+            return
+        await make_code_disk(self.directory / _CODE, self.image, self.files)
+        await run_tool(
+            [
+                *("qemu-img", "create", "-q", "-f", "qcow2", "-F", self.image.root_format),
+                *("-b", str(self.image.root.resolve()), str(self.directory / _ROOT)),
+            ],
+            what="The guest's disk cannot be made",
+        )
 
     def _prepare_directory(self) -> None:
         if self._own_directory:
@@ -245,9 +301,9 @@ class Microvm(Guest):
             *("-smp", str(self.cpus), "-m", f"{self.memory_mb}M"),
             *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd)),
             *("-append", " ".join(kernel_line)),
-            *("-drive", "if=none,id=root,file=root.qcow2,format=qcow2,cache=unsafe"),
+            *("-drive", f"if=none,id=root,file={_ROOT},format=qcow2,cache=unsafe"),
             *("-device", "virtio-blk-pci,drive=root"),
-            *("-drive", "if=none,id=code,file=code.ext4,format=raw,readonly=on"),
+            *("-drive", f"if=none,id=code,file={_CODE},format=raw,readonly=on"),
             *("-device", "virtio-blk-pci,drive=code"),
             *self._state_disk(),
             *("-chardev", "file,id=console,path=console.log", "-serial", "chardev:console"),

@@ -211,3 +211,25 @@ async def test_a_file_outside_the_code_disk_is_refused(image: Image, place: str)
             await guest.start()
     finally:
         await guest.stop()
+
+
+async def test_who_was_frozen_goes_on_several_times_and_each_by_itself(image: Image) -> None:
+    async with Microvm(image, name="cold", network=False) as frozen:
+        task = "sleep 9999 > /dev/null 2>&1 &"
+        await frozen.run(f"echo before | tee /tmp/mark /var/tmp/mark; {task}", timeout_s=60)
+        await frozen.freeze()
+        assert not frozen.alive
+        async with frozen.again() as one, frozen.again() as other:
+            await one.run("echo one | tee /tmp/mark /var/tmp/mark; pkill sleep; sync", timeout_s=60)
+            seen = await other.run("cat /tmp/mark /var/tmp/mark; pgrep -c sleep", timeout_s=60)
+            assert seen.output.split() == ["before", "before", "1"]
+            assert (await one.run("cat /tmp/mark", timeout_s=60)).output.strip() == "one"
+            went_on = other.directory
+        assert not went_on.exists()
+    assert not frozen.directory.exists()
+
+
+async def test_who_has_a_network_is_not_frozen(guest: Microvm) -> None:
+    with pytest.raises(InputError, match="without a network"):
+        await guest.freeze()
+    assert guest.alive

@@ -38,7 +38,6 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 async def besieged(sandbox: Sandbox, data: bytes, orders: Orders, cpus: int) -> Measured:
-    """In the same guest after a rejection, too: whether that is fit to go on is seen as well."""
     seen = await sandbox.measure(data, orders, cpus=cpus, good=lambda measured: not void(measured))
     print(seen)  # noqa: T201
     return seen

@@ -1,4 +1,4 @@
-"""Guests that are kept warm for sieges: booted once, used again, replaced after any trouble."""
+"""Guests for sieges: one is booted and frozen, and each siege has its own that goes on there."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def sandbox_image() -> Image:
 class Sandbox:
     """Besieges objects, one after another, in a guest for each number of CPUs.
 
-    A context manager: guests boot when they are first needed and are gone at the end. `wait_for`
-    is for threads other than the loop's. `verdicts` is where findings are kept; `kernel` is the
-    release that the guests run.
+    A context manager: guests boot when they are first needed and are gone at the end. No siege
+    finds anything that another has left. `wait_for` is for threads other than the loop's.
+    `verdicts` is where findings are kept; `kernel` is the release that the guests run.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Sandbox:
         self._cpus = cpus
         self._orders = orders
         self._verdicts = Verdicts(verdicts)
-        self._guests: dict[int, Microvm] = {}
+        self._frozen: dict[int, Microvm] = {}
         self._turn = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._going: set[asyncio.Task[object]] = set()
@@ -90,8 +90,9 @@ class Sandbox:
         trace: TracebackType | None,
     ) -> None:
         await end(list(self._going))
-        for cpus in list(self._guests):
-            await self._end(cpus)
+        for guest in self._frozen.values():
+            await guest.stop()
+        self._frozen.clear()
 
     def wait_for(self, artifact: bytes, manifest: Manifest) -> Finding:
         """As `judge`, from a thread beside the loop's."""
@@ -138,8 +139,6 @@ class Sandbox:
         measured = await self.measure(artifact, orders, cpus=cpus, good=lambda m: not void(m))
         finding = judged(measured, orders, manifest.wait_bound_ns)
         log.info("sandbox.besieged", policy=manifest.name, cpus=cpus, passed=not finding.reasons)
-        if finding.reasons:
-            await self._end(cpus)
         return finding
 
     async def measure(
@@ -152,15 +151,10 @@ class Sandbox:
     ) -> Measured:
         """What a siege sees; laid again if it is not good. Raises MachineError."""
         for _ in range(ATTEMPTS):
-            try:
-                measured = await self._siege(artifact, orders, cpus)
-            except BaseException:
-                await self._end(cpus)
-                raise
+            measured = await self._siege(artifact, orders, cpus)
             if good(measured):
                 return measured
             log.info("sandbox.void", cpus=cpus)
-            await self._end(cpus)
         raise MachineError(
             "the sandbox could not measure",
             expected="a machine that lets its guest run",
@@ -169,44 +163,45 @@ class Sandbox:
         )
 
     async def _siege(self, artifact: bytes, orders: Orders, cpus: int) -> Measured:
-        guest = await self._guest(cpus)
         place = f"/tmp/siege-{hashlib.sha256(artifact).hexdigest()[:16]}.o"  # noqa: S108  the guest's
-        await guest.put(place, artifact)
         words = ["python3", "-m", "services.executor.siege", place]
+        frozen = await self._booted(cpus)
         try:
-            code, output = await guest.run(
-                [*words, msgspec.json.encode(orders).decode()],
-                timeout_s=_SPARE_S + 4 * orders.seconds + orders.watchdog_ms / 500,
-            )
-            return _told(code, output)
+            async with frozen.again() as guest:
+                await guest.put(place, artifact)
+                code, output = await guest.run(
+                    [*words, msgspec.json.encode(orders).decode()],
+                    timeout_s=_SPARE_S + 4 * orders.seconds + orders.watchdog_ms / 500,
+                )
         except TimeoutError as error:
             raise MachineError(
                 "a siege did not end", expected="what it has measured", got=str(error)
             ) from error
+        return _told(code, output)
 
-    async def _guest(self, cpus: int) -> Microvm:
-        guest = self._guests.get(cpus)
-        if guest is not None and guest.alive:
-            return guest
-        await self._end(cpus)
+    async def _booted(self, cpus: int) -> Microvm:
+        """The frozen guest that others go on from."""
+        if cpus in self._frozen:
+            return self._frozen[cpus]
         guest = Microvm(
             self._image, name=f"sandbox-{cpus}", cpus=cpus, network=False, boot_s=_SPARE_S
         )
         try:
-            self._guests[cpus] = await guest.__aenter__()
+            await guest.__aenter__()
+            await guest.freeze()
         except TimeoutError as error:
+            await guest.stop()
             raise MachineError(
                 "the sandbox's guest did not come up",
                 expected=f"it within {_SPARE_S:.0f} s",
                 got=str(error),
                 advice="Try again when the machine is less busy.",
             ) from error
-        return guest
-
-    async def _end(self, cpus: int) -> None:
-        guest = self._guests.pop(cpus, None)
-        if guest is not None:
+        except BaseException:
             await guest.stop()
+            raise
+        self._frozen[cpus] = guest
+        return guest
 
 
 def orders_for(manifest: Manifest) -> Orders:

@@ -74,8 +74,10 @@ COX_INLINE bool served_plainly(struct task_struct *p, u64 enq_flags)
 		cox_dsq_insert(p, COX_ENUM(scx_dsq_id_flags, SCX_DSQ_LOCAL), SLICE_NS, enq_flags);
 		return true;
 	}
-	/* Who is leaving its CPU counts as migration-disabled once by this program alone. */
-	if (p->nr_cpus_allowed > 1 && p->migration_disabled < 2)
+	/* Where there is one CPU nobody is bound. Who is leaving its CPU counts as
+	 * migration-disabled once by this program alone.
+	 */
+	if ((p->nr_cpus_allowed > 1 || scx_bpf_nr_cpu_ids() == 1) && p->migration_disabled < 2)
 		return false;
 	cox_dsq_insert(p, OWN_DSQ + cpu, SLICE_NS, enq_flags);
 	scx_bpf_kick_cpu(cpu, COX_ENUM(scx_kick_flags, SCX_KICK_IDLE));
