@@ -40,6 +40,8 @@ SONAME = "libbpf.so.1"
 # include/uapi/linux/bpf.h
 MAP_TYPE_STRUCT_OPS = 26
 BPF_F_LINK = 1 << 13
+# include/linux/bpf_verifier.h
+BPF_LOG_STATS = 4
 # Kernel-internal, yet it reaches user space when a JIT is off (include/linux/errno.h).
 ENOTSUPP = 524
 
@@ -92,6 +94,9 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
     "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_program__name": (c_char_p, (c_void_p,)),
+    "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
+    "bpf_program__set_log_buf": (c_int, (c_void_p, c_void_p, c_size_t)),
     "bpf_map__fd": (c_int, (c_void_p,)),
     **{
         f"bpf_{kind}_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32)))

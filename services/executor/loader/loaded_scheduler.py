@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
 
@@ -23,10 +23,11 @@ from services.executor.loader.policy_object import PolicyObject
 from shared.errors import InputError, MachineError, SchedulerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from services.executor.loader.sealed import Sealed
+    from services.executor.loader.verified import Verified
 
 # bpf_obj_name_cpy() in kernel/bpf/syscall.c; 127 characters and a NUL.
 _NAME = re.compile(r"[A-Za-z0-9_.]{1,127}")
@@ -36,6 +37,7 @@ MAX_TIMEOUT_MS = 30_000
 _COUNTER_PREFIX = "COX_COUNTER_"
 _MAXIMUM_SUFFIX = "_MAX_NS"
 _POLL_S = 0.01
+_R = TypeVar("_R")
 
 
 class AttachFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,11 +108,19 @@ class LoadedScheduler:
         Raises `StowawayError` if anything but the policy came into the kernel.
         """
         with self._lock:
-            policy = self._opened()
-            self._before = census()
-            policy.load()
-            self._ours = policy.ids()
-            check_only(self._before, self._ours)
+            self._into_the_kernel(self._opened().load)
+
+    def verify(self) -> dict[str, Verified]:
+        """As `load`; what verifying each program has cost, by its name."""
+        with self._lock:
+            return self._into_the_kernel(self._opened().verify)
+
+    def _into_the_kernel(self, load: Callable[[], _R]) -> _R:
+        self._before = census()
+        told = load()
+        self._ours = self._opened().ids()
+        check_only(self._before, self._ours)
+        return told
 
     def attach(self, *, deadline_s: float = 10.0) -> AttachFacts:
         """Attach, then confirm from the kernel that this very scheduler took over.

@@ -17,11 +17,13 @@ from services.executor.loader.btf import Btf
 from services.executor.loader.census import Ids, Kind
 from services.executor.loader.libbpf import (
     BPF_F_LINK,
+    BPF_LOG_STATS,
     MAP_TYPE_STRUCT_OPS,
     LibbpfError,
     OpenOptions,
     libbpf,
 )
+from services.executor.loader.verified import Verified, verified
 from shared.errors import InputError, MachineError, SchedulerError, VerifierError
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 OPS_MAP = "coxswain_ops"
 RODATA = ".rodata"
 _LOG_BYTES = 1 << 20
+_STATISTICS_BYTES = 4096
 _NAME_BYTES = 128
 _INFO_BYTES = 256
 """Room for any `struct bpf_*_info` of which the beginning counts."""
@@ -183,6 +186,20 @@ class PolicyObject:
         return None if pointer is None else Section(pointer, size.value)
 
     # -- the load ----------------------------------------------------------------------------
+
+    def verify(self) -> dict[str, Verified]:
+        """Load as `load` does, and have the verifier say of each program what it has cost.
+
+        It then says little of one that it refuses: `load` tells more.
+        """
+        logs = {}
+        for program in self._iterate("bpf_object__next_program"):
+            name = self._lib.call("bpf_program__name", program).decode(errors="replace")
+            logs[name] = log = ctypes.create_string_buffer(_STATISTICS_BYTES)
+            self._lib.call("bpf_program__set_log_level", program, BPF_LOG_STATS)
+            self._lib.call("bpf_program__set_log_buf", program, log, _STATISTICS_BYTES)
+        self.load()
+        return {name: verified(log.value.decode(errors="replace")) for name, log in logs.items()}
 
     def load(self) -> None:
         """Create the maps and have the kernel verify the programs."""

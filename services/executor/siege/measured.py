@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from services.executor.loader.verified import Verified
+
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """How a siege is to be laid."""
@@ -55,6 +57,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Why the kernel did not take it; then there is nothing else."""
     load_s: float = 0.0
     """Verification, on a quiet machine."""
+    verified: dict[str, Verified] = {}
+    """What it has cost, by program."""
     attach_s: float = 0.0
     """Attaching, under siege."""
     attached: bool = False

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from services.executor.gate.sandbox import judged
 from services.executor.gate.sandbox.judge import void
 from services.executor.host.exits import ExitKind
+from services.executor.loader.verified import Verified
 from services.executor.siege import Measured, Orders, Phase
 from services.executor.siege.measured import Exit
 
@@ -96,3 +97,24 @@ def test_what_the_machine_took_is_not_held_against_the_scheduler() -> None:
     assert rules(crowd(**busy)) == set()
     assert not void(crowd(**busy))
     assert void(crowd(machine_gap_ns=2 * SECOND_NS))
+
+
+def test_what_the_verifier_had_to_do_is_evidence() -> None:
+    programs = {
+        "enqueue": Verified(instructions=300, states=20, peak_states=18, stack_bytes=64),
+        "dispatch": Verified(instructions=500, states=10, peak_states=9, stack_bytes=96),
+        "exit": Verified(instructions=40),
+    }
+    evidence = judged(replace(GOOD, verified=programs), ORDERS, BOUND_NS).evidence
+    of_verifier = {name: value for name, value in evidence.items() if name.startswith("verifier_")}
+    assert of_verifier == {
+        "verifier_insns": 840,
+        "verifier_insns_most": 500,
+        "verifier_states": 30,
+        "verifier_peak_states_most": 18,
+        "verifier_stack_bytes_most": 96,
+    }
+
+
+def test_a_verifier_that_says_nothing_is_no_evidence() -> None:
+    assert not any(n.startswith("verifier_") for n in judged(GOOD, ORDERS, BOUND_NS).evidence)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import astuple
 
 from services.executor.gate import Accepted, BuildRequest, Workshop, build
 from services.executor.gate.sandbox import Sandbox, judged
 from services.executor.gate.sandbox.judge import void
 from services.executor.gate.sandbox.pool import orders_for
+from services.executor.loader.verified import MOST_INSTRUCTIONS
 from services.executor.siege import Measured, Orders
 from shared.microvm import ensure_image
 from shared.policies import Catalogue
@@ -75,6 +77,11 @@ async def test_a_policy_of_the_repository_passes(
     assert not found.reasons, (found, seen)
     assert seen.counters["runs"] > 0
     assert found.evidence["sandbox_wait_max_ns"] > 0
+    # Of every program of the frame, and none of them near the verifier's limit.
+    assert {"cox_op_enqueue", "cox_op_dispatch"} <= seen.verified.keys()
+    for name, each in seen.verified.items():
+        assert None not in astuple(each), (name, each)
+    assert found.evidence["verifier_insns_most"] < MOST_INSTRUCTIONS / 10
 
 
 async def test_what_the_verifier_refuses_is_a_reason_and_no_trouble(sandbox: Sandbox) -> None:

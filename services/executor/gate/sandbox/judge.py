@@ -149,4 +149,24 @@ def _evidence(measured: Measured) -> dict[str, float]:
         used = sum(used for name, used in crowd.used_s.items() if name.startswith("victim"))
         found["sandbox_victim_share"] = used / crowd.seconds
         found["sandbox_victim_due"] = min(1.0, VICTIM_DUE * measured.cpus)
-    return {name: round(value, 4) for name, value in found.items()}
+    return {name: round(value, 4) for name, value in (found | _verified(measured)).items()}
+
+
+def _verified(measured: Measured) -> dict[str, float]:
+    """What the kernel's verifier had to do, over all programs; what it has not said is left out."""
+    figures = {
+        "insns": [each.instructions for each in measured.verified.values()],
+        "states": [each.states for each in measured.verified.values()],
+        "time_us": [each.time_us for each in measured.verified.values()],
+    }
+    worst = {
+        "insns_most": figures["insns"],
+        "peak_states_most": [each.peak_states for each in measured.verified.values()],
+        "stack_bytes_most": [each.stack_bytes for each in measured.verified.values()],
+    }
+    return {
+        f"verifier_{name}": float(whole(known))
+        for whole, group in ((sum, figures), (max, worst))
+        for name, values in group.items()
+        if (known := [value for value in values if value is not None])
+    }
