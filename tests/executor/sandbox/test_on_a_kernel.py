@@ -79,8 +79,8 @@ async def test_a_policy_of_the_repository_passes(
     assert found.evidence["sandbox_wait_max_ns"] > 0
     # Of every program of the frame, and none of them near the verifier's limit.
     assert {"cox_op_enqueue", "cox_op_dispatch"} <= seen.verified.keys()
-    for name, each in seen.verified.items():
-        assert None not in astuple(each), (name, each)
+    for program, each in seen.verified.items():
+        assert None not in astuple(each), (program, each)
     assert found.evidence["verifier_insns_most"] < MOST_INSTRUCTIONS / 10
 
 
