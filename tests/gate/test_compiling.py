@@ -172,6 +172,6 @@ def test_what_only_calls_a_compiler_is_no_compiler(
 def test_a_frame_cannot_be_compiled_without_a_jail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.executor.gate.jail._FILTER", "")
+    monkeypatch.setattr("services.executor.gate.jail.assemble", lambda _calls: b"")
     with pytest.raises(MachineError, match="without it nothing is compiled"):
         Workshop(cache=tmp_path).frame()

@@ -1,10 +1,14 @@
-"""Between the gate and the compiler: builds the jail around its own process, then becomes clang.
+"""Between the gate and a tool: builds the jail around its own process, then becomes the tool.
 
 Run by jail.py as `python -I -S cell.py PLAN`, in the directory that is to be seen. PLAN is JSON:
 
-command    what to become
+command    what to become, or what to hand to `inside`
+inside     a Python file that is the tool, run in this process: what its `prepare` gives, called
+           with the command when all walls stand, gives the exit code; or null
+path       where `inside` finds what it imports
 environment  what it finds in its environment
 readable   files it may open and execute
+writable   files of the directory that it may write into
 uid        user and group to be, or null to stay who we are; with it come a root, a network
            and an IPC namespace of its own, for which the right is there where uid can be changed
 scratch    an empty directory; the new root is mounted there
@@ -22,9 +26,13 @@ import ctypes
 import json
 import os
 import resource
+import runpy
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -37,7 +45,7 @@ _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWNET = 0x00020000, 0x08000000, 0x40000000
 _PIVOT_ROOT = 155
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
 _LANDLOCK_RULE_PATH_BENEATH = 1
-_EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _ALL_OF_VERSION_1 = (1 << 13) - 1
 """What later versions know (truncate, ioctl, sockets, signals) the seccomp filter refuses."""
 _AF_UNIX, _SOCK_STREAM = 1, 1
@@ -62,16 +70,22 @@ class WallError(Exception):
 
 
 def main(plan: dict[str, Any]) -> None:
-    """Become the compiler. Comes back only by WallError or OSError, with the wall's name."""
+    """Become the tool; what goes wrong before is reported with the wall's name."""
     report = plan["report"]
     os.set_inheritable(report, False)
     wall = "start"
+    tool: Callable[[list[str]], int] | None = None
     try:
+        if plan["inside"]:
+            wall = "tool"
+            # It has what it needs before there are walls: behind them nothing can be opened.
+            sys.path += plan["path"]
+            tool = runpy.run_path(plan["inside"])["prepare"]()
         # When memory ends, the kernel shall choose the compiler and not the gate.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
         if plan["uid"] is not None:
             wall = "root"
-            _leave_root(plan["readable"], plan["scratch"])
+            _leave_root(plan["readable"], plan["scratch"], sealed=not plan["writable"])
             wall = "user"
             _become(plan["uid"])
         wall = "parent"
@@ -81,7 +95,7 @@ def main(plan: dict[str, Any]) -> None:
             _limit(getattr(resource, name), soft, hard)
         wall = "landlock"
         _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        _restrict(plan["readable"])
+        _restrict(plan["readable"], plan["writable"])
         wall = "seccomp"
         code = bytes.fromhex(plan["filter"])
         program = _Filter(len(code) // 8, code)
@@ -90,14 +104,18 @@ def main(plan: dict[str, Any]) -> None:
         _try_walls()
         wall = "compiler"
         os.write(report, b"ready")
-        os.execve(plan["command"][0], plan["command"], plan["environment"])  # noqa: S606
+        if tool is None:
+            os.execve(plan["command"][0], plan["command"], plan["environment"])  # noqa: S606
     except (WallError, OSError, ValueError) as error:
         os.write(report, f"{wall}: {error}".encode())
         os._exit(1)
+    os.close(report)
+    # Not by way of the interpreter's end, which opens files.
+    os._exit(tool(plan["command"]))
 
 
-def _leave_root(readable: list[str], scratch: str) -> None:
-    """A root that has nothing but the compiler's files and this directory, read-only."""
+def _leave_root(readable: list[str], scratch: str, *, sealed: bool) -> None:
+    """A root that has nothing but the tool's files and this directory; `sealed`: read-only."""
     os.umask(0o022)
     _call("unshare", _CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWNET)
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
@@ -109,7 +127,7 @@ def _leave_root(readable: list[str], scratch: str) -> None:
         _bind(path, str(inside))
     cell = Path(scratch + _CELL)
     cell.mkdir()
-    _bind(".", str(cell))
+    _bind(".", str(cell), sealed=sealed)
     _mount(None, scratch, None, _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
     os.chdir(scratch)
     _call("syscall", _PIVOT_ROOT, b".", b".")
@@ -117,9 +135,10 @@ def _leave_root(readable: list[str], scratch: str) -> None:
     os.chdir(_CELL)
 
 
-def _bind(path: str, inside: str) -> None:
+def _bind(path: str, inside: str, *, sealed: bool = True) -> None:
     _mount(path, inside, None, _MS_BIND)
-    _mount(None, inside, None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
+    flags = _MS_BIND | _MS_REMOUNT | _MS_NOSUID | _MS_NODEV
+    _mount(None, inside, None, flags | (_MS_RDONLY if sealed else 0))
 
 
 def _become(uid: int) -> None:
@@ -144,13 +163,14 @@ def _limit(kind: int, soft: int, hard: int) -> None:
     resource.setrlimit(kind, (min(soft, hard), hard))
 
 
-def _restrict(readable: list[str]) -> None:
-    """Landlock: the files may be read and executed, this directory read, and nothing else."""
+def _restrict(readable: list[str], writable: list[str]) -> None:
+    """Landlock: files may be read and executed, this directory read, these written; no more."""
     handled = ctypes.c_uint64(_ALL_OF_VERSION_1)
     rules = _call("syscall", _LANDLOCK_CREATE_RULESET, ctypes.byref(handled), 8, 0)
     for path, rights in (
         *((path, _READ_FILE | _EXECUTE) for path in readable),
         (".", _READ_FILE | _READ_DIR),
+        *((path, _WRITE_FILE) for path in writable),
     ):
         beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
         rule = ctypes.byref(_Rule(rights, beneath))
@@ -163,7 +183,7 @@ def _restrict(readable: list[str]) -> None:
 def _try_walls() -> None:
     """A jail that is only said to be one is none: try what must fail, each time."""
     if 0 in {os.getuid(), os.geteuid(), os.getegid()}:
-        raise WallError("the compiler would be root")
+        raise WallError("the tool would be root")
     try:
         os.close(os.open("/", os.O_RDONLY))
     except PermissionError:

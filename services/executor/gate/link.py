@@ -2,90 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from services.executor.gate.btf import Btf, Kind
-from services.executor.gate.contents import HOOKS
-from services.executor.gate.elf import BrokenObjectError, ObjectFile
+from services.executor.gate.compare import STAGE
 from services.executor.gate.linker import LinkError, link
+from services.executor.gate.reader import ask
 from services.executor.gate.stage import Finding, Work, reason
-
-_OPS: Final = ".struct_ops.link"
 
 
 class LinkStage:
-    """Links, sets the frame's settings from the manifest, and compares with what went in."""
+    """Links, has the result compared with what went in and the manifest's settings written."""
 
-    name = "link"
+    name = STAGE
 
     def __call__(self, work: Work) -> Finding:
         """Leave the finished object in `work.object`."""
-        frame_path, hooks_path = work.directory / "frame.o", work.directory / "hooks.o"
-        frame_path.write_bytes(work.workshop.frame())
-        hooks_path.write_bytes(work.hooks)
+        frame = work.workshop.frame()
         try:
-            linked = link([frame_path, hooks_path], work.directory / "policy.o")
-            frame = ObjectFile(frame_path.read_bytes())
-            policy = ObjectFile(linked)
-            complaints = _differences(frame, ObjectFile(work.hooks), policy)
-            work.object = _with_settings(policy, work.manifest.frame)
-        except (LinkError, BrokenObjectError) as error:
+            linked = link([frame, work.hooks])
+        except LinkError as error:
             return Finding(reasons=[reason(self.name, "failed", str(error))])
-        programs = sum(each.name.startswith("struct_ops") for each in frame.sections)
-        return Finding(
-            reasons=[reason(self.name, "frame", text) for text in complaints],
-            evidence={"object_bytes": float(len(linked)), "programs": float(programs)},
-        )
-
-
-def _differences(frame: ObjectFile, hooks: ObjectFile, policy: ObjectFile) -> list[str]:
-    """What linking changed about the frame's programs and maps, or about the proven code."""
-    found = []
-    before = {section.name: len(section.content) for section in frame.sections}
-    after = {section.name: len(section.content) for section in policy.sections}
-    for name, size in after.items():
-        ours = name.startswith(("struct_ops", ".data", ".bss", ".maps", _OPS, "license"))
-        if ours and before.get(name) != size:
-            found.append(f"section {name} is not the frame's any more")
-    missing = [name for name in before if name.startswith("struct_ops") and name not in after]
-    found += [f"section {name} is gone" for name in missing]
-    for name in HOOKS:
-        if _code(hooks, name) != _code(policy, name):
-            found.append(f"{name} is not the code that was proven")
-    wanted, given = Btf(frame.content(".BTF")), Btf(hooks.content(".BTF"))
-    for name in HOOKS:
-        if _prototype(wanted, name) != _prototype(given, name):
-            found.append(f"{name} takes or gives other types than cox/hooks.h says: include it")
-    return found
-
-
-def _prototype(types: Btf, function: str) -> str:
-    return types.shape(types.types[types.named(Kind.FUNC)[function]].refers)
-
-
-def _code(file: ObjectFile, function: str) -> bytes:
-    """A function's instructions, without the addresses that relocations leave in them."""
-    symbol = next((each for each in file.symbols if each.name == function), None)
-    if symbol is None:
-        raise BrokenObjectError(f"no function {function}")
-    offset, size = symbol.offset, symbol.size
-    code = bytearray(file.content(symbol.section)[offset : offset + size])
-    for at in file.relocated(symbol.section):
-        if offset <= at < offset + size:
-            code[at - offset + 4 : at - offset + 8] = bytes(4)
-            code[at - offset + 12 : at - offset + 16] = bytes(4)
-    return bytes(code)
-
-
-def _with_settings(policy: ObjectFile, settings: dict[str, int]) -> bytes:
-    """The object with the frame's settings written over their defaults in .rodata."""
-    data = bytearray(policy.data)
-    places = {symbol.name: symbol for symbol in policy.symbols if symbol.section == ".rodata"}
-    start = policy.file_offset(".rodata")
-    for name, value in settings.items():
-        place = places.get(name)
-        if place is None:
-            raise BrokenObjectError(f"the frame has no variable {name}")
-        at = start + place.offset
-        data[at : at + place.size] = value.to_bytes(place.size, "little")
-    return bytes(data)
+        objects = {"frame": frame, "hooks": work.hooks, "linked": linked}
+        finding, work.object = ask(self.name, "compare", work.manifest, objects)
+        return finding

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -91,16 +89,9 @@ def check_object(
     With a `sandbox` (SandboxStage) what has come through all else is besieged. No artifact comes
     of it: the fleet's gate compiles by itself.
     """
-    with tempfile.TemporaryDirectory(prefix="cox-gate-") as directory:
-        work = Work(
-            manifest=manifest,
-            source="",
-            workshop=workshop,
-            directory=Path(directory),
-            hooks=hooks,
-        )
-        stages = [stage for stage in STAGES if stage.name in OBJECT_STAGES]
-        return judge(work, stages + ([] if sandbox is None else [sandbox]))
+    work = Work(manifest=manifest, source="", workshop=workshop, hooks=hooks)
+    stages = [stage for stage in STAGES if stage.name in OBJECT_STAGES]
+    return judge(work, stages + ([] if sandbox is None else [sandbox]))
 
 
 def build(
@@ -111,14 +102,8 @@ def build(
     The artifact's evidence says whether there was: `sandboxed`. Raises MachineError if this
     machine cannot build.
     """
-    with tempfile.TemporaryDirectory(prefix="cox-gate-") as directory:
-        work = Work(
-            manifest=request.manifest,
-            source=request.source,
-            workshop=workshop,
-            directory=Path(directory),
-        )
-        verdicts = judge(work, (*STAGES, *(() if sandbox is None else (sandbox,))))
+    work = Work(manifest=request.manifest, source=request.source, workshop=workshop)
+    verdicts = judge(work, (*STAGES, *(() if sandbox is None else (sandbox,))))
     last = verdicts[-1]
     if not last.passed:
         return Rejected(

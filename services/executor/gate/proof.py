@@ -10,6 +10,7 @@ from services.executor.gate.elf import BrokenObjectError, ObjectFile
 from services.executor.gate.insn import SIZE, Insn, decode
 from services.executor.gate.parameters import about_parameters
 from services.executor.gate.purity import Examined, examine
+from services.executor.gate.reader import ask
 from services.executor.gate.stage import Finding, Work, reason
 from shared.policies import HOOKS as SOURCE
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from services.executor.gate.stage import Complaint
+    from shared.policies import Manifest
 
 
 class ProofStage:
@@ -25,24 +27,30 @@ class ProofStage:
     name = "proof"
 
     def __call__(self, work: Work) -> Finding:
-        """Prove the hooks pure, or say what is in the way."""
-        examined: dict[str, Examined] = {}
-        try:
-            hooks = ObjectFile(work.hooks)
-            code = decode(hooks.content(".text"))
-            found = [(rule, text, 0) for rule, text in about_contents(hooks, code)]
-            if not found:
-                types = Btf(hooks.content(".BTF"))
-                rest = [*about_types(hooks, types), *about_parameters(work.manifest, hooks, types)]
-                examined = dict(_examined(hooks, code))
-                found = [(rule, text, 0) for rule, text in rest]
-                found += _impurities(hooks, types, examined)
-        except (BrokenObjectError, ValueError) as error:
-            found = [("object", f"not what clang makes of hooks: {error}", 0)]
-        return Finding(
-            reasons=[reason(self.name, rule, text, line) for rule, text, line in found],
-            evidence=_evidence(examined),
-        )
+        """Have the hooks proven pure in the jail, or say what is in the way."""
+        finding, _ = ask(self.name, "prove", work.manifest, {"hooks": work.hooks})
+        return finding
+
+
+def prove(data: bytes, manifest: Manifest) -> Finding:
+    """Prove the hooks of an object pure, or say what is in the way."""
+    examined: dict[str, Examined] = {}
+    try:
+        hooks = ObjectFile(data)
+        code = decode(hooks.content(".text"))
+        found = [(rule, text, 0) for rule, text in about_contents(hooks, code)]
+        if not found:
+            types = Btf(hooks.content(".BTF"))
+            rest = [*about_types(hooks, types), *about_parameters(manifest, hooks, types)]
+            examined = dict(_examined(hooks, code))
+            found = [(rule, text, 0) for rule, text in rest]
+            found += _impurities(hooks, types, examined)
+    except (BrokenObjectError, ValueError) as error:
+        found = [("object", f"not what clang makes of hooks: {error}", 0)]
+    return Finding(
+        reasons=[reason(ProofStage.name, rule, text, line) for rule, text, line in found],
+        evidence=_evidence(examined),
+    )
 
 
 def _impurities(

@@ -11,8 +11,6 @@ from shared.messages import Reason
 from shared.plain import plain
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from services.executor.gate.workshop import Workshop
     from shared.policies import Manifest
 
@@ -30,8 +28,6 @@ class Work:
     manifest: Manifest
     source: str
     workshop: Workshop
-    directory: Path
-    """A private directory that is gone after the build."""
     hooks: bytes = b""
     """The hooks' own object, by the compile stage; what is proven is proven about these bytes."""
     object: bytes = b""

@@ -1,4 +1,4 @@
-"""The system calls a compiler needs, as a seccomp filter: all others are refused.
+"""The system calls a compiler or a linker needs, as a seccomp filter: all others are refused.
 
 Numbers are x86_64's (arch/x86/entry/syscalls/syscall_64.tbl), the filter is classic BPF over
 `struct seccomp_data` (include/uapi/linux/seccomp.h). What is refused fails with EPERM. A call
@@ -74,7 +74,6 @@ _ALWAYS: Final = {
     "madvise": 28,
     "dup": 32,
     "getpid": 39,
-    "execve": 59,  # of what Landlock lets be executed: the compiler
     "exit": 60,
     "uname": 63,
     "getcwd": 79,
@@ -105,18 +104,30 @@ _ALWAYS: Final = {
     "rseq": 334,
     "faccessat2": 439,
 }
+_BECOMING: Final = Call(59)  # execve, of what Landlock lets be executed: the compiler
 _F_DUPFD, _F_GETFD, _F_SETFD, _F_GETFL, _F_DUPFD_CLOEXEC = 0, 1, 2, 3, 1030
 
-COMPILING: Final = (
+_EITHER: Final = (
     *(Call(number) for number in _ALWAYS.values()),
-    Call(2, (Bits(1, _WRITING, 0),)),  # open, to read
-    Call(257, (Bits(2, _WRITING, 0),)),  # openat, to read
     *(
         Call(72, (Bits(1, _ALL, command),))  # fcntl; others set locks or make signals
         for command in (_F_DUPFD, _F_GETFD, _F_SETFD, _F_GETFL, _F_DUPFD_CLOEXEC)
     ),
     Call(302, (_ITSELF, *_null(2))),  # prlimit64, to read
     Call(204, (_ITSELF,)),  # sched_getaffinity
+)
+COMPILING: Final = (
+    *_EITHER,
+    _BECOMING,
+    Call(2, (Bits(1, _WRITING, 0),)),  # open, to read
+    Call(257, (Bits(2, _WRITING, 0),)),  # openat, to read
+)
+LINKING: Final = (
+    *_EITHER,
+    Call(2),  # open and openat, to write what Landlock lets be written
+    Call(257),
+    Call(77),  # ftruncate
+    Call(285),  # fallocate
 )
 
 

@@ -62,21 +62,19 @@ class Bench:
         return Outcome(case, [last.stage], f"stopped by {last.stage}: {reasons}")
 
     def _judged(self, case: Case, without: set[str]) -> tuple[Work, list[Verdict]]:
-        with tempfile.TemporaryDirectory() as directory:
-            work = Work(
-                manifest=_manifest(case),
-                source=case.text.replace(_CANARY, str(self._canary)),
-                workshop=self.workshop,
-                directory=Path(directory),
-            )
-            if case.as_object:
-                work.hooks = self._object(case)
-            stages = [
-                stage
-                for stage in STAGES
-                if stage.name not in without and (not case.as_object or stage.name in OBJECT_STAGES)
-            ]
-            return work, judge(work, stages)
+        work = Work(
+            manifest=_manifest(case),
+            source=case.text.replace(_CANARY, str(self._canary)),
+            workshop=self.workshop,
+        )
+        if case.as_object:
+            work.hooks = self._object(case)
+        stages = [
+            stage
+            for stage in STAGES
+            if stage.name not in without and (not case.as_object or stage.name in OBJECT_STAGES)
+        ]
+        return work, judge(work, stages)
 
     def _problem(self, stop: Stop, verdicts: list[Verdict]) -> str:
         last = verdicts[-1]
