@@ -183,8 +183,7 @@ async def _boot(guests: list[Microvm], tell: OnProgress) -> None:
 
     async def boot(guest: Microvm) -> None:
         async with free_cores:
-            await guest.start()
-            await guest.wait_ready()
+            await guest.boot()
         ready.append(guest.name)
         tell("boot", len(ready) / len(guests), f"{', '.join(sorted(ready))} ready")
 

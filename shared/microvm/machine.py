@@ -18,7 +18,7 @@ from shared.errors import InputError, MachineError
 from shared.microvm.accel import Accel, choose_accel
 from shared.microvm.codedisk import make_code_disk
 from shared.microvm.frozen import read_memory, write_memory
-from shared.microvm.guest import ClockError, Guest, GuestState
+from shared.microvm.guest import EmulationError, Guest, GuestState
 from shared.microvm.process import ProcessId, processes_in
 from shared.microvm.statedisk import have_state_disk
 from shared.microvm.tools import require, run_tool
@@ -111,14 +111,14 @@ class Microvm(Guest):
 
     async def __aenter__(self) -> Self:
         try:
-            await self._boot()
+            await self.boot()
         except BaseException:
             await self.stop()
             raise
         return self
 
-    async def _boot(self) -> None:
-        """Start and wait; a guest whose clock came up wrong is booted again."""
+    async def boot(self) -> None:
+        """Start and wait until it runs commands; one that its emulator spoils is booted again."""
         if self._frozen is not None:
             await self.start()
             async with asyncio.timeout(self.boot_s):
@@ -128,7 +128,7 @@ class Microvm(Guest):
             await self.start()
             try:
                 await self.wait_ready(self.boot_s)
-            except ClockError:
+            except EmulationError:
                 if attempt == _BOOT_ATTEMPTS:
                     raise
                 await self.stop()

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 
 from cli.lab import seen_from_guest
 from shared.errors import InputError, MachineError
+from shared.microvm import Guest, Image, Microvm
 from shared.microvm import image as image_module
+from shared.microvm.guest import EmulationError
 from shared.microvm.image import Manifest, _collect_garbage, _PackageCount, _remove_tree
 from shared.microvm.machine import environment_file
 from shared.microvm.mirror import debian_mirror
@@ -295,3 +298,43 @@ async def test_what_is_no_state_disk_is_not_written_over(tmp_path: Path) -> None
     with pytest.raises(MachineError, match="none"):
         await have_state_disk(disk)
     assert disk.read_bytes() == b"somebody's letters"
+
+
+async def test_a_kernel_that_ran_stale_code_is_told_from_one_that_died(tmp_path: Path) -> None:
+    console = tmp_path / "console.log"
+    guest = Guest("lost", tmp_path)
+    console.write_text("Kernel panic - not syncing: sysrq triggered crash\n")
+    with pytest.raises(MachineError, match="sysrq") as died:
+        await guest.run("true", timeout_s=1)
+    assert not isinstance(died.value, EmulationError)
+    console.write_text("[1.2] Oops: int3: 0000 [#1] SMP\n" + "registers\n" * 1000 + "panic\n")
+    with pytest.raises(EmulationError, match="Boot it again"):
+        await guest.run("true", timeout_s=1)
+
+
+class Spoilt(Microvm):
+    """Its first boots come to nothing."""
+
+    def __init__(self, image: Image, boots: int) -> None:
+        super().__init__(image, name="spoilt")
+        self.boots, self.did = boots, list[str]()
+
+    async def start(self) -> None:
+        self.did.append("start")
+
+    async def wait_ready(self, timeout_s: float = 120.0) -> None:
+        self.boots -= 1
+        if self.boots >= 0:
+            raise EmulationError("its clock is wrong")
+
+    async def stop(self) -> None:
+        self.did.append("stop")
+
+
+async def test_a_boot_that_the_emulator_spoils_is_done_again_but_not_for_ever() -> None:
+    image: Image = SimpleNamespace()  # type: ignore[assignment]
+    twice = Spoilt(image, boots=2)
+    await twice.boot()
+    assert twice.did == ["start", "stop", "start", "stop", "start"]
+    with pytest.raises(EmulationError):
+        await Spoilt(image, boots=9).boot()

@@ -42,7 +42,7 @@ from shared.messages import (
     TrialSpec,
 )
 from shared.microvm import HOST_FROM_GUEST, Image, Microvm
-from shared.microvm.guest import ClockError
+from shared.microvm.guest import EmulationError
 from shared.policies import Catalogue
 from shared.schedule import order
 from shared.signing import Trusted
@@ -57,7 +57,7 @@ BUDGET_S = 3600
 PATIENCE_S = 600.0
 """For anything that a busy, emulated machine does sooner or later."""
 BOOTS = 3
-"""One boot in many has a clock that is of no use."""
+"""One in many is spoilt by the emulator."""
 QUIET = Path(__file__).with_name("quiet.py")
 
 Sign = Callable[[TokenRequest, str], Awaitable[Signed]]
@@ -177,8 +177,9 @@ class Lab:
             try:
                 await self.guest.wait_ready(self.guest.boot_s)
                 break
-            except ClockError:
-                self._said += await self._log()
+            except EmulationError:
+                if self.guest.alive:
+                    self._said += await self._log()
                 await self.cut()
         # What nobody flushes stays in its memory for as long as a test likes.
         await self.run("sysctl -qw vm.dirty_writeback_centisecs=0 vm.dirty_expire_centisecs=360000")
