@@ -88,7 +88,7 @@ chaos: setup ## seeded faults against a real fleet: SEEDS=20 FIRST=1 AT_ONCE=1, 
 	@$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),20) --first $(or $(FIRST),1) \
 		--at-once $(or $(AT_ONCE),1)
 
-sandbox-proofs: setup ## the gate's sandbox, the long way: every broken scheduler, every policy, 1, 2, 4 CPUs
+sandbox-proofs: setup ## the gate's sandbox, the long way: every broken scheduler and policy on 1, 2, 4, 16 CPUs
 	@COX_LONG=1 $(BIN)/pytest -q -s -m kernel tests/executor/sandbox
 
 compose-test: setup ## the fleet in containers: COX_TEST_HOSTS=1 takes one host instead of three

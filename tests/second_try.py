@@ -1,7 +1,7 @@
 """Where COX_SECOND_TRY is set (.ci/run), who fails is tried once more, and both are told.
 
-A guest that is emulated can be lost to its emulator (`_STALE_CODE` in shared/microvm/guest.py): three
-times so far, in thousands of boots and loads. So the second try has everything new, guests
+A guest that is emulated can be lost to its emulator (`_STALE_CODE` in shared/microvm/guest.py):
+three times so far, in thousands of boots and loads. So the second try has everything new, guests
 and servers too. It hides nothing: the first failure is printed whole, under a heading of its own,
 and is a bug to be looked for. `make test` on a developer's machine has no second try.
 """

@@ -323,6 +323,7 @@ class Spoilt(Microvm):
         self.did.append("start")
 
     async def wait_ready(self, timeout_s: float = 120.0) -> None:
+        assert timeout_s
         self.boots -= 1
         if self.boots >= 0:
             raise EmulationError("its clock is wrong")

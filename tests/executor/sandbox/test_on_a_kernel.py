@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 LONG = bool(os.environ.get("COX_LONG"))
-CPUS = [2, 1, 4] if LONG else [2]
+CPUS = [2, 1, 4, 16] if LONG else [2]
 FRAMES = list(BROKEN) if LONG else ["stalls", "grudges"]
 POLICIES = list(Catalogue.load()) if LONG else ["latency"]
 QUICK = Orders(watchdog_ms=4000)
