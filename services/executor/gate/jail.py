@@ -160,7 +160,8 @@ class Jail:
         return {
             "command": [*arguments] if self._inside else [str(self.program), *arguments],
             "inside": str(self.program) if self._inside else None,
-            "path": sys.path if self._inside else [],
+            # Not where it happens to be: that directory has what is hostile.
+            "path": [each for each in sys.path if each] if self._inside else [],
             "environment": {
                 "LC_ALL": "C",
                 # Without /proc a program cannot tell where it is, nor then where its libraries are.
