@@ -144,6 +144,16 @@ def test_compiled_hooks_are_judged_like_their_source(workshop: Workshop, tmp_pat
     assert "not in the manifest" in told.reasons[0].text
 
 
+def test_what_cannot_be_seen_in_an_object_can_be_seen_in_the_reason(workshop: Workshop) -> None:
+    """Spelling it out takes a codec, and behind the reader's walls none can be opened."""
+    policy = Catalogue.load()["fifo"]
+    work = Work(manifest=policy.manifest, source=policy.source, workshop=workshop)
+    assert judge(work)[-1].passed
+    hidden = work.hooks.replace(b".debug_abbrev", b"\x01debug_abbrev")
+    verdict = check_object(hidden, policy.manifest, workshop)[-1]
+    assert "\\x01debug_abbrev" in verdict.reasons[0].text
+
+
 def test_what_the_proof_says_has_a_line_of_the_source(workshop: Workshop) -> None:
     outcome = rejected(workshop, hooks(place="*(volatile u32 *)task->pages"))
     assert outcome.stage == "proof"

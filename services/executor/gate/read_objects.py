@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+CODECS = ("ascii", "latin-1", "utf-8", "unicode_escape")
+"""Python reads a codec's file when it is first needed: behind the walls it is too late."""
 
 
 def prepare() -> Callable[[list[str]], int]:
@@ -19,6 +23,9 @@ def prepare() -> Callable[[list[str]], int]:
     from services.executor.gate.proof import prove  # noqa: PLC0415
     from services.executor.gate.reader import Answer, Question  # noqa: PLC0415
     from shared.policies import Manifest  # noqa: PLC0415
+
+    for name in CODECS:
+        codecs.lookup(name)
 
     def read(command: list[str]) -> int:
         question_at, answer_at = command
