@@ -36,21 +36,64 @@ class MessagesApi:
         self.headers: list[dict[str, str]] = []
 
 
-def message(
+Event = dict[str, Any]
+
+
+def events_of(
     *content: dict[str, Any], stop: str = "tool_use", usage: dict[str, Any] | None = None
-) -> Turn:
-    """A message as the API sends it."""
-    body = {
+) -> list[Event]:
+    """A message as the API streams it, tools' input in two pieces."""
+    counts = {"input_tokens": 100, "output_tokens": 20} if usage is None else usage
+    begun = {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
         "model": "claude-of-paper",
-        "content": list(content),
-        "stop_reason": stop,
+        "content": [],
+        "stop_reason": None,
         "stop_sequence": None,
-        "usage": {"input_tokens": 100, "output_tokens": 20} if usage is None else usage,
+        "usage": counts | ({"output_tokens": 1} if "output_tokens" in counts else {}),
     }
-    return Turn(json.dumps(body).encode())
+    events: list[Event] = [{"type": "message_start", "message": begun}, {"type": "ping"}]
+    for index, block in enumerate(content):
+        begins, pieces = _pieces(block)
+        events.append({"type": "content_block_start", "index": index, "content_block": begins})
+        events += [
+            {"type": "content_block_delta", "index": index, "delta": delta} for delta in pieces
+        ]
+        events.append({"type": "content_block_stop", "index": index})
+    ending = {"stop_reason": stop, "stop_sequence": None}
+    told = {name: count for name, count in counts.items() if name == "output_tokens"}
+    events.append({"type": "message_delta", "delta": ending, "usage": told})
+    return [*events, {"type": "message_stop"}]
+
+
+def _pieces(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    match block["type"]:
+        case "text":
+            return block | {"text": ""}, [{"type": "text_delta", "text": block["text"]}]
+        case "tool_use":
+            told = json.dumps(block["input"])
+            half = len(told) // 2
+            return block | {"input": {}}, [
+                {"type": "input_json_delta", "partial_json": piece}
+                for piece in (told[:half], told[half:])
+            ]
+        case _:
+            return block, []
+
+
+def streamed(events: Sequence[Event], **how: Any) -> Turn:
+    """Events as the API sends them."""
+    body = "".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in events)
+    return Turn(body.encode(), headers={"content-type": "text/event-stream"}, **how)
+
+
+def message(
+    *content: dict[str, Any], stop: str = "tool_use", usage: dict[str, Any] | None = None
+) -> Turn:
+    """A message as the API sends it."""
+    return streamed(events_of(*content, stop=stop, usage=usage))
 
 
 def use(tool: str, *, id: str = "toolu_1", **given: Any) -> dict[str, Any]:  # noqa: A002 - as there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,9 +29,11 @@ from tests.planner.messages_api import (
     KEY,
     MessagesApi,
     Turn,
+    events_of,
     failure,
     message,
     messages_api,
+    streamed,
     text,
     use,
 )
@@ -175,6 +178,10 @@ async def test_the_sdk_tries_again_where_that_helps() -> None:
     assert len(api.requests) == 3
 
 
+OVERLOADED = {
+    "type": "error",
+    "error": {"type": "overloaded_error", "message": f"{KEY} may come back later"},
+}
 BAD: dict[str, tuple[Turn, str]] = {
     "too many requests": (failure(429, "rate_limit_error"), "HTTP 429"),
     "overloaded": (failure(529, "overloaded_error"), "HTTP 529"),
@@ -183,6 +190,32 @@ BAD: dict[str, tuple[Turn, str]] = {
     "a wrong key": (failure(401, "authentication_error", f"{KEY} is wrong"), r"\[the key\] is wr"),
     "no such model": (failure(404, "not_found_error"), "COX_MODEL"),
     "truncated JSON": (Turn(message(proposal()).body[:150]), "cannot be read"),
+    "a stream that ends early": (streamed(events_of(proposal())[:-1]), "broke off before its end"),
+    "a stream that breaks": (streamed(events_of(proposal())[:4], claims=999), "cannot be read"),
+    "an error in mid-answer": (
+        streamed([*events_of(proposal())[:3], OVERLOADED]),
+        "in mid-answer: .*come back later",
+    ),
+    "half of a tool's input": (
+        streamed([each for at, each in enumerate(events_of(proposal())) if at != 4]),
+        "cannot be read",
+    ),
+    "a block of its own": (streamed([events_of(proposal())[2]]), "outside of a message"),
+    "a block that nobody opened": (
+        streamed([each for at, each in enumerate(events_of(proposal())) if at != 2]),
+        "no open block",
+    ),
+    "two messages in one": (streamed(events_of(proposal())[:1] * 2), "begins twice"),
+    "an answer without end": (
+        streamed([*events_of()[:1], *[{"type": "new", "data": "x" * 2**20}] * 5]),
+        "more than",
+    ),
+    "a line without end": (Turn(b"event: " + b"x" * (5 * 2**20)), "more than"),
+    "an error without end": (Turn(b"x" * (5 * 2**20), status=400), "more than"),
+    "a packed answer": (
+        Turn(gzip.compress(message(proposal()).body), headers={"content-encoding": "gzip"}),
+        "packed",
+    ),
     "a connection that breaks": (Turn(message(proposal()).body[:150], claims=999), "model"),
     "no JSON": (Turn(b"<html>come back later</html>"), "cannot be read"),
     "nothing": (Turn(b""), "cannot be read"),
@@ -231,6 +264,38 @@ async def test_what_is_no_plan_is_an_error_that_says_so(case: str) -> None:
     assert KEY not in str(raised.value)
     assert raised.value.spent is not None
     assert len(api.requests) <= MOST_ANSWERS
+
+
+async def test_what_broke_off_has_cost_what_it_said_until_then() -> None:
+    """The rest is not known; the time it took is."""
+    with messages_api(streamed(events_of(proposal())[:4], claims=999)) as api:
+        async with asking(api) as (llm, _):
+            with pytest.raises(PlanError) as raised:
+                await llm.plan(question())
+    spent = raised.value.spent
+    assert spent is not None
+    assert (spent.tokens, spent.dollars) == (101, pytest.approx((100 * 3 + 15) / 1e6))
+    assert spent.wall_s > 0
+    assert len(api.requests) == 1
+
+
+async def test_counts_that_cannot_be_take_nothing_back() -> None:
+    events = events_of(proposal())
+    events[-2] = events[-2] | {"usage": {"output_tokens": -10_000}}
+    with messages_api(streamed(events)) as api:
+        async with asking(api) as (llm, _):
+            with pytest.raises(PlanError, match="tokens that cannot be") as raised:
+                await llm.plan(question())
+    assert raised.value.spent is not None
+    assert raised.value.spent.tokens == 101
+
+
+async def test_events_that_are_new_are_nothing_to_us() -> None:
+    new = {"type": "content_block_applause", "index": 9}
+    events = [part for event in events_of(proposal()) for part in (new, event)]
+    with messages_api(streamed(events)) as api:
+        async with asking(api) as (llm, _):
+            assert (await llm.plan(question())).candidates
 
 
 async def test_how_often_it_may_be_wrong_is_bounded() -> None:

@@ -36,7 +36,8 @@ from shared.plain import plain
 
 if TYPE_CHECKING:
     from services.planner.minds.llm.meter import Price
-    from services.planner.minds.llm.model import Answer, Block, Model, ToolUse
+    from services.planner.minds.llm.model import Model
+    from services.planner.minds.llm.stream import Answer, Block, ToolUse
     from services.planner.minds.question import Question
     from shared.messages import Plan
     from shared.telemetry import Telemetry

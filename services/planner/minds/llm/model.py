@@ -1,8 +1,10 @@
 """A model behind the Messages API, through Anthropic's SDK: one answer at a time, metered.
 
-Nothing that it sends is believed: an answer is read into types of ours, and whatever goes wrong
-on the way becomes a PlanError. The SDK tries twice more by itself where that may help (429, 5xx,
-a connection that broke); nobody else does. Its own spans are off: ours say the same.
+Answers are streamed: what one has cost is known from its beginning on, and is charged even if it
+breaks off. Nothing that comes is believed: it is read into types of ours (`stream.py`), and
+whatever goes wrong on the way becomes a PlanError. The SDK tries twice more by itself where that
+may help (429, 5xx, no connection), before an answer has begun; nobody else does. Its own spans
+are off: ours say the same.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import anthropic
-import msgspec
 
-from services.planner.minds.llm.meter import Usage
+from services.planner.minds.llm.bounded import bounded_client
+from services.planner.minds.llm.stream import Heard
 from shared.errors import PlanError
 from shared.plain import plain
 
@@ -23,36 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.planner.minds.llm.meter import Meter
+    from services.planner.minds.llm.stream import Answer, Block
 
 MOST_OUTPUT: Final = 2048
 """Tokens of one answer: a proposal has some 500."""
-MOST_TOKENS: Final = 10**8
-"""No answer has more; a number beyond is no number of tokens."""
 RETRIES: Final = 2
 QUOTED_CHARS: Final = 300
 """Of what a server says of an error."""
-
-Block = dict[str, Any]
-"""A piece of a message, as the Messages API has it."""
-
-
-class ToolUse(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool that the model calls."""
-
-    id: str
-    name: str
-    input: dict[str, Any]
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model said."""
-
-    model: str
-    stop_reason: str
-    content: list[Block]
-    """To be sent back as it came."""
-    calls: list[ToolUse]
-    usage: Usage
 
 
 class Model:
@@ -62,7 +41,11 @@ class Model:
         self.name = name
         self._key = key
         self._client = anthropic.AsyncAnthropic(
-            api_key=key, base_url=base_url or None, max_retries=RETRIES, open_telemetry=False
+            api_key=key,
+            base_url=base_url or None,
+            max_retries=RETRIES,
+            open_telemetry=False,
+            http_client=bounded_client(),
         )
 
     async def close(self) -> None:
@@ -90,10 +73,11 @@ class Model:
         }
         meter.check(len(json.dumps(request)), MOST_OUTPUT)
         began = time.monotonic()
+        heard = Heard()
         try:
             async with asyncio.timeout(within_s):
-                message = await self._client.messages.create(**request, timeout=within_s)
-            answer = _read(message)
+                await self._hear(request, within_s, heard)
+            return heard.answer()
         except (TimeoutError, anthropic.APITimeoutError) as error:
             raise PlanError(
                 f"the model {self.name} did not answer in time", expected=f"within {within_s:.0f} s"
@@ -112,8 +96,15 @@ class Model:
                 expected="a message of the Messages API",
                 got=self._quoted(error),
             ) from error
-        meter.add(answer.usage, time.monotonic() - began)
-        return answer
+        finally:
+            meter.add(heard.usage, time.monotonic() - began)
+
+    async def _hear(self, request: Any, within_s: float, heard: Heard) -> None:
+        async with await self._client.messages.create(
+            **request, stream=True, timeout=within_s
+        ) as events:
+            async for event in events:
+                heard.take(event.to_dict(mode="json"))
 
     def _refused(self, error: anthropic.APIStatusError) -> PlanError:
         advice = ""
@@ -121,10 +112,12 @@ class Model:
             advice = "Look at ANTHROPIC_API_KEY."
         elif error.status_code == 404:
             advice = "Look at COX_MODEL and ANTHROPIC_BASE_URL."
+        # An error in the middle of a stream has no status of its own.
+        told = f"HTTP {error.status_code}" if error.status_code >= 400 else "in mid-answer"
         return PlanError(
             f"the model {self.name} gave no answer",
             expected="a message of the Messages API",
-            got=f"HTTP {error.status_code}: {self._quoted(error)}",
+            got=f"{told}: {self._quoted(error)}",
             advice=advice,
         )
 
@@ -132,45 +125,3 @@ class Model:
         """What it says. A server may send back what it was sent: never our key."""
         text = f"{type(error).__name__}: {error}"
         return plain(text.replace(self._key, "[the key]"), QUOTED_CHARS)
-
-
-class _Usage(msgspec.Struct, frozen=True):
-    input_tokens: int
-    output_tokens: int
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-
-
-class _Message(msgspec.Struct, frozen=True):
-    content: list[Block]
-    usage: _Usage
-    model: str = ""
-    stop_reason: str | None = None
-
-
-def _read(message: object) -> Answer:
-    """The SDK does not check what it was sent; we do. Raises whatever is wrong."""
-    if not isinstance(message, anthropic.types.Message):
-        raise TypeError(f"no message, but {type(message).__name__}")
-    told = msgspec.convert(message.to_dict(mode="json"), _Message)
-    tokens = [
-        told.usage.input_tokens,
-        told.usage.cache_creation_input_tokens or 0,
-        told.usage.cache_read_input_tokens or 0,
-        told.usage.output_tokens,
-    ]
-    if not all(0 <= count <= MOST_TOKENS for count in tokens):
-        raise ValueError(f"tokens that cannot be: {tokens}")
-    return Answer(
-        model=plain(told.model, 100),
-        stop_reason=plain(told.stop_reason or "", 40),
-        content=told.content,
-        calls=[
-            msgspec.convert(block, ToolUse)
-            for block in told.content
-            if block.get("type") == "tool_use"
-        ],
-        usage=Usage(
-            fresh=tokens[0], cache_written=tokens[1], cache_read=tokens[2], output=tokens[3]
-        ),
-    )
