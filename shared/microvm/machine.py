@@ -104,8 +104,6 @@ class Microvm(Guest):
         self.accel = accel
         self.boot_s = boot_s
         self._child: asyncio.subprocess.Process | None = None
-        self._frozen: Microvm | None = None
-        """Where it goes on from, if it does not boot."""
 
     # Life ---------------------------------------------------------------------------------
 
@@ -119,11 +117,6 @@ class Microvm(Guest):
 
     async def boot(self) -> None:
         """Start and wait until it runs commands; one that its emulator spoils is booted again."""
-        if self._frozen is not None:
-            await self.start()
-            async with asyncio.timeout(self.boot_s):
-                await self._wait_for_agent()
-            return
         for attempt in range(1, _BOOT_ATTEMPTS + 1):
             await self.start()
             try:
@@ -154,8 +147,7 @@ class Microvm(Guest):
         machine_id = uuid.uuid4().hex
         if self.state is not None:
             machine_id = await have_state_disk(self.state)
-        waiting = [] if self._frozen is None else ["-incoming", "defer"]
-        self._process = await self._launch([qemu, *self._arguments(accel, machine_id), *waiting])
+        self._process = await self._launch([qemu, *self._arguments(accel, machine_id)])
         state = GuestState(
             name=self.name,
             process=self._process,
@@ -167,8 +159,6 @@ class Microvm(Guest):
             detached=self.detached,
         )
         state.write(self.directory)
-        if self._frozen is not None:
-            await read_memory(self.directory / "qmp.sock", self._frozen.directory / _MEMORY)
 
     async def freeze(self) -> None:
         """End it as it is now, so that others can go on from here; `stop` forgets that.
@@ -189,19 +179,7 @@ class Microvm(Guest):
 
     def again(self) -> Microvm:
         """One that goes on where this one was frozen."""
-        guest = Microvm(
-            self.image,
-            name=self.name,
-            cpus=self.cpus,
-            memory_mb=self.memory_mb,
-            settings=self.settings,
-            credentials=self.credentials,
-            network=False,
-            accel=self.accel,
-            boot_s=self.boot_s,
-        )
-        guest._frozen = self
-        return guest
+        return _Thawed(self)
 
     async def cut_power(self) -> None:
         """End it in the middle of whatever it does, as a cut of its power would.
@@ -225,11 +203,6 @@ class Microvm(Guest):
     # Inside -------------------------------------------------------------------------------
 
     async def _make_disks(self) -> None:
-        if self._frozen is not None:
-            for disk in (_ROOT, _CODE):
-                place = self._frozen.directory / disk
-                await asyncio.to_thread(shutil.copyfile, place, self.directory / disk)
-            return
         await make_code_disk(self.directory / _CODE, self.image, self.files)
         await run_tool(
             [
@@ -334,6 +307,40 @@ class Microvm(Guest):
             *("-drive", f"if=none,id=state,file={file},format=raw,cache=writeback"),
             *("-device", "virtio-blk-pci,drive=state"),
         ]
+
+
+class _Thawed(Microvm):
+    """Goes on where another was frozen, with disks of its own."""
+
+    def __init__(self, frozen: Microvm) -> None:
+        super().__init__(
+            frozen.image,
+            name=frozen.name,
+            cpus=frozen.cpus,
+            memory_mb=frozen.memory_mb,
+            settings=frozen.settings,
+            credentials=frozen.credentials,
+            network=False,
+            accel=frozen.accel,
+            boot_s=frozen.boot_s,
+        )
+        self._frozen_in = frozen.directory
+
+    async def boot(self) -> None:
+        await self.start()
+        async with asyncio.timeout(self.boot_s):
+            await self._wait_for_agent()
+
+    async def start(self) -> None:
+        await super().start()
+        await read_memory(self.directory / "qmp.sock", self._frozen_in / _MEMORY)
+
+    async def _make_disks(self) -> None:
+        for disk in (_ROOT, _CODE):
+            await asyncio.to_thread(shutil.copyfile, self._frozen_in / disk, self.directory / disk)
+
+    def _arguments(self, accel: str, machine_id: str) -> list[str]:
+        return [*super()._arguments(accel, machine_id), "-incoming", "defer"]
 
 
 def _sweep(place: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_manifest_that_would_let_tasks_wait_too_long_is_refused(workshop: Work
     assert rejected(workshop, hooks(), manifest=odd).stage == "bound"
 
 
-def test_compiled_hooks_are_judged_like_their_source(workshop: Workshop, tmp_path: Path) -> None:
+def test_compiled_hooks_are_judged_like_their_source(workshop: Workshop) -> None:
     policy = Catalogue.load()["latency"]
     work = Work(manifest=policy.manifest, source=policy.source, workshop=workshop)
     assert judge(work)[-1].passed

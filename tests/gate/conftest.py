@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.gate.jailed import needs_root
+
 
 @pytest.fixture(scope="session")
 def open_place() -> Iterator[Path]:
@@ -15,3 +17,10 @@ def open_place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="cox-test-gate-") as name:
         Path(name).chmod(0o777)
         yield Path(name)
+
+
+@pytest.fixture(params=["root", "user"])
+def who(request: pytest.FixtureRequest) -> str:
+    if request.param == "root":
+        needs_root("the jail that root builds")
+    return request.param

@@ -56,3 +56,14 @@ def as_user(tools: Path, do: Callable[[], Result]) -> Result:
     os.waitpid(child, 0)
     assert answer[0], answer[1]
     return answer[1]
+
+
+class Tampered(jail.Jail):
+    """The jail of a Python tool that does something else than what it is asked for."""
+
+    def __init__(self, tool: Path, *command: str) -> None:
+        super().__init__(tool, inside=True, limits=jail.Limits(cpu_s=1))
+        self._command = command
+
+    def run(self, *_arguments: object, **_options: object) -> jail.Ended:
+        return super().run(self._command, {}, makes="linked.o")

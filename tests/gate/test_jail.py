@@ -43,13 +43,6 @@ def canary(open_place: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=["root", "user"])
-def who(request: pytest.FixtureRequest) -> str:
-    if request.param == "root":
-        needs_root("the jail that root builds")
-    return request.param
-
-
 @pytest.fixture
 def attempt(who: str, hostile: Path, open_place: Path) -> Attempt:
     """What becomes of one of hostile.c's attempts in the jail."""

@@ -15,18 +15,11 @@ import pytest
 
 from services.executor.gate import linker
 from services.executor.gate.jail import Ended, Jail, Limits
-from tests.gate.jailed import as_user, needs_root
+from tests.gate.jailed import Tampered, as_user
 
 TOOL = Path(__file__).with_name("hostile_tool.py")
 CANARY = "cox-canary-77aa"
 Attempt = Callable[..., Ended]
-
-
-@pytest.fixture(params=["root", "user"])
-def who(request: pytest.FixtureRequest) -> str:
-    if request.param == "root":
-        needs_root("the jail that root builds")
-    return request.param
 
 
 @pytest.fixture(scope="session")
@@ -136,10 +129,6 @@ def test_it_does_not_go_on_for_ever(attempt: Attempt) -> None:
 def test_its_end_is_a_reason(
     monkeypatch: pytest.MonkeyPatch, tool: Path, command: list[str], words: str
 ) -> None:
-    class Broken(Jail):
-        def run(self, *_arguments: object, **_options: object) -> Ended:
-            return super().run(command, {}, makes="linked.o")
-
-    monkeypatch.setattr(linker, "_jail", lambda: Broken(tool, inside=True, limits=Limits(cpu_s=1)))
+    monkeypatch.setattr(linker, "_JAIL", Tampered(tool, *command))
     with pytest.raises(linker.LinkError, match=words):
         linker.link([b""])

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from services.executor.gate import reader
-from services.executor.gate.jail import Ended, Jail, Limits
 from services.executor.gate.proof import ProofStage
 from services.executor.gate.stage import MAX_REASONS, Work
 from services.executor.gate.workshop import Workshop
 from shared.messages import Reason
 from shared.plain import is_plain
 from tests.bpf.fixtures.policies import manifest
+from tests.gate.jailed import Tampered
 
 TOOL = Path(__file__).with_name("hostile_tool.py")
 YES: dict[str, object] = {"reasons": [], "evidence": {"insns_rank": 3.0}, "object": b"x"}
@@ -72,12 +72,7 @@ def test_its_words_are_made_plain_and_few() -> None:
 def test_a_reader_without_an_answer_is_a_reason(
     monkeypatch: pytest.MonkeyPatch, command: list[str], words: str
 ) -> None:
-    class Hostile(Jail):
-        def run(self, *_arguments: object, **_options: object) -> Ended:
-            return super().run(command, {}, makes="linked.o")
-
-    jail = Hostile(TOOL, inside=True, limits=Limits(cpu_s=1))
-    monkeypatch.setattr(reader, "_jail", lambda: jail)
+    monkeypatch.setattr(reader, "_JAIL", Tampered(TOOL, *command))
     work = Work(manifest=manifest("tried"), source="", workshop=Workshop(), hooks=b"no object")
     (reason,) = ProofStage()(work).reasons
     assert (reason.stage, reason.rule) == ("proof", "object")

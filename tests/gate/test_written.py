@@ -6,7 +6,6 @@ import io
 import os
 import struct
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -96,7 +95,7 @@ def test_any_source_is_answered_and_what_passes_is_harmless(shard: str, workshop
 
 
 @pytest.fixture(scope="session")
-def compiled(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+def compiled(workshop: Workshop) -> list[bytes]:
     """The hooks' objects of the shipped policies."""
     found = []
     for source in written.SHIPPED:
@@ -124,7 +123,7 @@ def mutated(draw: st.DrawFn, objects: list[bytes]) -> bytes:
     return bytes(changed[: draw(st.just(len(data)) | st.integers(0, len(data)))])
 
 
-def test_any_bytes_are_answered(workshop: Workshop, tmp_path: Path, compiled: list[bytes]) -> None:
+def test_any_bytes_are_answered(workshop: Workshop, compiled: list[bytes]) -> None:
     frame = workshop.frame()
     outcomes: Counter[str] = Counter()
     stages = [stage for stage in STAGES if stage.name in OBJECT_STAGES]

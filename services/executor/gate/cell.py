@@ -81,7 +81,7 @@ def main(plan: dict[str, Any]) -> None:
             # It has what it needs before there are walls: behind them nothing can be opened.
             sys.path += plan["path"]
             tool = runpy.run_path(plan["inside"])["prepare"]()
-        # When memory ends, the kernel shall choose the compiler and not the gate.
+        # When memory ends, the kernel shall choose the tool and not the gate.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
         if plan["uid"] is not None:
             wall = "root"

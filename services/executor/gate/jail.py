@@ -222,11 +222,11 @@ _EXPECTED: Final = {
     "user": f"a right to be user {UID}, or an ordinary user",
     "landlock": "a kernel with Landlock (5.13 or later, with `landlock` among its lsm=)",
     "seccomp": "a kernel with seccomp filters",
-    "tool": "libbpf.so.1",
+    "tool": "libbpf.so.1, and the gate's own packages",
 }
 _ADVICE: Final = {
     "root": "Run the gate as an ordinary user: it needs no privilege.",
     "user": "Run the gate as an ordinary user: it needs no privilege.",
     "landlock": "Boot a kernel that has it; in a container, use an engine that lets it be used.",
-    "tool": "Install the package libbpf1.",
+    "tool": "Install the package libbpf1, and let the gate's user read its own packages.",
 }

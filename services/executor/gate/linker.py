@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +10,7 @@ from services.executor.gate.jail import Jail
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PROGRAM: Final = Path(__file__).with_name("libbpf_link.py")
+_JAIL: Final = Jail(Path(__file__).with_name("libbpf_link.py"), inside=True)
 _LINKED: Final = "linked.o"
 
 
@@ -25,14 +24,9 @@ def link(objects: Sequence[bytes]) -> bytes:
     Raises LinkError, or MachineError without a jail or libbpf.
     """
     files = {f"{number}.o": data for number, data in enumerate(objects, start=1)}
-    ended = _jail().run([_LINKED, *files], files, makes=_LINKED)
+    ended = _JAIL.run([_LINKED, *files], files, makes=_LINKED)
     if ended.how.startswith("was ended by"):
         raise LinkError("the linker crashed on it: an object that no compiler has made")
     if ended.how:
         raise LinkError(ended.said.rstrip().rpartition("\n")[2] or f"the linker {ended.how}")
     return ended.output
-
-
-@cache
-def _jail() -> Jail:
-    return Jail(_PROGRAM, inside=True)

@@ -22,7 +22,6 @@ def prepare() -> Callable[[list[str]], int]:
     from services.executor.gate.compare import compare  # noqa: PLC0415
     from services.executor.gate.proof import prove  # noqa: PLC0415
     from services.executor.gate.reader import Answer, Question  # noqa: PLC0415
-    from shared.policies import Manifest  # noqa: PLC0415
 
     for name in CODECS:
         codecs.lookup(name)
@@ -30,12 +29,11 @@ def prepare() -> Callable[[list[str]], int]:
     def read(command: list[str]) -> int:
         question_at, answer_at = command
         question = msgspec.msgpack.decode(Path(question_at).read_bytes(), type=Question)
-        manifest = msgspec.json.decode(question.manifest, type=Manifest)
         made = b""
         if question.verb == "prove":
-            finding = prove(question.objects["hooks"], manifest)
+            finding = prove(question.objects["hooks"], question.manifest)
         else:
-            finding, made = compare(manifest, **question.objects)
+            finding, made = compare(question.manifest, **question.objects)
         answer = Answer(reasons=finding.reasons, evidence=finding.evidence, object=made)
         Path(answer_at).write_bytes(msgspec.msgpack.encode(answer))
         return 0

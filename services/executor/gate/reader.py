@@ -9,31 +9,32 @@ from __future__ import annotations
 
 import math
 import re
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from services.executor.gate.jail import Jail
 from services.executor.gate.stage import MAX_REASONS, Finding, reason
 from shared.messages import Reason
+from shared.policies import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PROGRAM: Final = Path(__file__).with_name("read_objects.py")
+_JAIL: Final = Jail(Path(__file__).with_name("read_objects.py"), inside=True)
 _QUESTION, _ANSWER = "question", "answer"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MOST_EVIDENCE: Final = 64
+
+Verb = Literal["prove", "compare"]
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be read: for `prove` the hooks, for `compare` all three."""
 
-    verb: str
-    manifest: bytes
-    """As JSON."""
+    verb: Verb
+    manifest: Manifest
     objects: dict[str, bytes]
 
 
@@ -46,12 +47,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def ask(
-    stage: str, verb: str, manifest: msgspec.Struct, objects: Mapping[str, bytes]
+    stage: str, verb: Verb, manifest: Manifest, objects: Mapping[str, bytes]
 ) -> tuple[Finding, bytes]:
     """Have them read. A reader that has no answer is a reason. Raises MachineError without jail."""
-    question = Question(verb=verb, manifest=msgspec.json.encode(manifest), objects=dict(objects))
+    question = Question(verb=verb, manifest=manifest, objects=dict(objects))
     files = {_QUESTION: msgspec.msgpack.encode(question)}
-    ended = _jail().run([_QUESTION, _ANSWER], files, makes=_ANSWER)
+    ended = _JAIL.run([_QUESTION, _ANSWER], files, makes=_ANSWER)
     if ended.how:
         return _unread(stage, f"its reader {ended.how}")
     try:
@@ -75,8 +76,3 @@ def believed(stage: str, data: bytes) -> tuple[Finding, bytes]:
 
 def _unread(stage: str, why: str) -> tuple[Finding, bytes]:
     return Finding(reasons=[reason(stage, "object", f"not what clang makes of hooks: {why}")]), b""
-
-
-@cache
-def _jail() -> Jail:
-    return Jail(_PROGRAM, inside=True)

@@ -58,6 +58,8 @@ class PolicyObject:
         self._lib = libbpf()
         self._sealed = sealed  # libbpf reads the ELF from there until the load
         self._log = ctypes.create_string_buffer(_LOG_BYTES)
+        self._logs = [self._log]
+        """Where the verifier writes: the last that has anything is of what was loaded last."""
         options = OpenOptions(
             sz=ctypes.sizeof(OpenOptions),
             object_name=b"coxswain",
@@ -190,12 +192,13 @@ class PolicyObject:
     def verify(self) -> dict[str, Verified]:
         """Load as `load` does, and have the verifier say of each program what it has cost.
 
-        It then says little of one that it refuses: `load` tells more.
+        Of one that it refuses it says why, and not, as for `load`, how it came there.
         """
         logs = {}
         for program in self._iterate("bpf_object__next_program"):
             name = self._lib.call("bpf_program__name", program).decode(errors="replace")
             logs[name] = log = ctypes.create_string_buffer(_STATISTICS_BYTES)
+            self._logs.append(log)
             self._lib.call("bpf_program__set_log_level", program, BPF_LOG_STATS)
             self._lib.call("bpf_program__set_log_buf", program, log, _STATISTICS_BYTES)
         self.load()
@@ -211,7 +214,8 @@ class PolicyObject:
     def _load_failure(self, error: LibbpfError) -> SchedulerError | MachineError:
         if error.errno in failures.SCARCE and (scarce := failures.of_machine(error, "load")):
             return scarce  # whatever the verifier had to say until then
-        log = self._log.value.decode(errors="replace")
+        said_last = next((log.value for log in reversed(self._logs) if log.value), b"")
+        log = said_last.decode(errors="replace")
         said = [m for m in error.messages if "failed" in m or "rror" in m] or error.messages
         if log.strip():
             return VerifierError(

@@ -15,7 +15,7 @@ from services.executor.loader import EnableFailedError, LoadedScheduler, Sealed,
 from services.executor.siege.crowd import Crowd, Task, crowd_of
 from services.executor.siege.groups import cgroup, cpu_ticks, cpu_times, on_sched_ext
 from services.executor.siege.measured import Exit, Measured, Phase
-from shared.errors import InputError, MachineError, SchedulerError, VerifierError
+from shared.errors import InputError, MachineError, SchedulerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,20 +81,12 @@ class _Facts:
             raise _RefusedError from error
 
 
-def _verify(facts: _Facts, artifact: bytes, orders: Orders) -> None:
-    """Loaded for its figures alone; of what is refused the load below says why."""
-    with LoadedScheduler(Sealed(artifact)) as policy, contextlib.suppress(VerifierError):
-        policy.configure(name=_NAME, timeout_ms=orders.watchdog_ms, values=orders.values)
-        facts.add(verified=policy.verify())
-
-
 def _under(facts: _Facts, artifact: bytes, orders: Orders, crowd: Crowd) -> None:
-    _verify(facts, artifact, orders)
     with LoadedScheduler(Sealed(artifact)) as policy:
         policy.configure(name=_NAME, timeout_ms=orders.watchdog_ms, values=orders.values)
         began = time.monotonic()
-        policy.load()
-        facts.add(load_s=time.monotonic() - began)
+        verified = policy.verify()
+        facts.add(load_s=time.monotonic() - began, verified=verified)
         let_go = time.monotonic_ns()
         crowd.let_go()
         _until(lambda: crowd.heard_since(let_go), "the load did not come up")

@@ -194,9 +194,12 @@ def settings() -> Facts:
 
 def rejected() -> Facts:
     artifact = (OBJECTS / "rejected.bpf.o").read_bytes()
-    with LoadedScheduler(Sealed(artifact)) as scheduler:
-        scheduler.configure(name="cox_rejected", timeout_ms=1000, values={})
-        return {"problem": seen(scheduler.load), "after": KERNEL.state()}
+    problems = {}
+    for way in ("load", "verify"):
+        with LoadedScheduler(Sealed(artifact)) as scheduler:
+            scheduler.configure(name="cox_rejected", timeout_ms=1000, values={})
+            problems[way] = seen(getattr(scheduler, way))
+    return {"problem": problems["load"], "of_verify": problems["verify"], "after": KERNEL.state()}
 
 
 def unprivileged() -> Facts:

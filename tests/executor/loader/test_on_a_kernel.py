@@ -95,6 +95,12 @@ async def test_the_verifiers_log_is_trimmed_and_stays_off_the_terminal(scenario:
     assert any("lines left out" in line for line in log)
     assert any("invalid access to map value" in line for line in log)
     assert len(log) < 70
+    # Asked for figures it says the same, without the way there.
+    assert (seen["of_verify"]["kind"], seen["of_verify"]["got"]) == (
+        problem["kind"],
+        problem["got"],
+    )
+    assert "invalid access to map value" in seen["of_verify"]["log"]
     assert seen["after"] == "disabled"
     assert len(seen["output"].splitlines()) == 1
 

@@ -9,7 +9,7 @@ from services.executor.gate.stage import Finding, reason
 from services.executor.host.exits import ExitKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from services.executor.siege import Measured, Orders, Phase
 
@@ -28,6 +28,15 @@ WATCHDOG_LOOKS: Final = 1.5
 """The kernel looks twice in each timeout: what it finds has waited for so many at most."""
 MOST_MACHINE_GAP_NS: Final = 1_500_000_000
 _NS: Final = 1e9
+_OF_VERIFIER: Final[dict[str, tuple[str, Callable[[list[int]], int]]]] = {
+    "insns": ("instructions", sum),
+    "insns_most": ("instructions", max),
+    "states": ("states", sum),
+    "peak_states_most": ("peak_states", max),
+    "stack_bytes_most": ("stack_bytes", max),
+    "time_us": ("time_us", sum),
+}
+"""Evidence by name: which of a program's figures, and what is made of all programs'."""
 
 Rule = tuple[str, str]
 
@@ -154,19 +163,14 @@ def _evidence(measured: Measured) -> dict[str, float]:
 
 def _verified(measured: Measured) -> dict[str, float]:
     """What the kernel's verifier had to do, over all programs; what it has not said is left out."""
-    figures = {
-        "insns": [each.instructions for each in measured.verified.values()],
-        "states": [each.states for each in measured.verified.values()],
-        "time_us": [each.time_us for each in measured.verified.values()],
-    }
-    worst = {
-        "insns_most": figures["insns"],
-        "peak_states_most": [each.peak_states for each in measured.verified.values()],
-        "stack_bytes_most": [each.stack_bytes for each in measured.verified.values()],
-    }
     return {
         f"verifier_{name}": float(whole(known))
-        for whole, group in ((sum, figures), (max, worst))
-        for name, values in group.items()
-        if (known := [value for value in values if value is not None])
+        for name, (figure, whole) in _OF_VERIFIER.items()
+        if (
+            known := [
+                value
+                for program in measured.verified.values()
+                if (value := getattr(program, figure)) is not None
+            ]
+        )
     }

@@ -187,18 +187,17 @@ class Sandbox:
             self._image, name=f"sandbox-{cpus}", cpus=cpus, network=False, boot_s=_SPARE_S
         )
         try:
-            await guest.__aenter__()
+            await guest.boot()
             await guest.freeze()
-        except TimeoutError as error:
+        except BaseException as error:
             await guest.stop()
-            raise MachineError(
-                "the sandbox's guest did not come up",
-                expected=f"it within {_SPARE_S:.0f} s",
-                got=str(error),
-                advice="Try again when the machine is less busy.",
-            ) from error
-        except BaseException:
-            await guest.stop()
+            if isinstance(error, TimeoutError):
+                raise MachineError(
+                    "the sandbox's guest did not come up",
+                    expected=f"it within {_SPARE_S:.0f} s",
+                    got=str(error),
+                    advice="Try again when the machine is less busy.",
+                ) from error
             raise
         self._frozen[cpus] = guest
         return guest

@@ -74,8 +74,8 @@ class Heard:
         """What it has cost so far, as far as that was told."""
         self._begun: _Begun | None = None
         self._blocks: list[Block] = []
-        self._open = False
-        self._written: list[str] = []
+        self._written: list[str] | None = None
+        """Of the block that is open; None between blocks."""
         self._stop_reason = ""
         self._ended = False
 
@@ -122,26 +122,29 @@ class Heard:
 
     def _start_block(self, told: _Event) -> None:
         self._check_begun(told)
-        if self._open or told.content_block is None or told.index != len(self._blocks):
+        if (
+            self._written is not None
+            or told.content_block is None
+            or told.index != len(self._blocks)
+        ):
             raise ValueError("a block out of turn")
         if told.index >= MOST_BLOCKS:
             raise ValueError(f"more than {MOST_BLOCKS} blocks")
         self._blocks.append(dict(told.content_block))
-        self._open, self._written = True, []
+        self._written = []
 
     def _write(self, told: _Event) -> None:
-        self._check_open(told)
+        written = self._opened(told)
         delta = told.delta or {}
         match delta.get("type"):
             case "text_delta":
-                self._written.append(msgspec.convert(delta.get("text"), str))
+                written.append(msgspec.convert(delta.get("text"), str))
             case "input_json_delta":
-                self._written.append(msgspec.convert(delta.get("partial_json"), str))
+                written.append(msgspec.convert(delta.get("partial_json"), str))
 
     def _stop_block(self, told: _Event) -> None:
-        self._check_open(told)
-        self._open = False
-        block, written = self._blocks[-1], "".join(self._written)
+        written = "".join(self._opened(told))
+        block, self._written = self._blocks[-1], None
         if block.get("type") == "text":
             block["text"] = msgspec.convert(block.get("text", ""), str) + written
         elif block.get("type") == "tool_use" and written:
@@ -151,10 +154,11 @@ class Heard:
         if self._begun is None or self._ended:
             raise ValueError(f"{told.type} outside of a message")
 
-    def _check_open(self, told: _Event) -> None:
+    def _opened(self, told: _Event) -> list[str]:
         self._check_begun(told)
-        if not self._open or told.index != len(self._blocks) - 1:
+        if self._written is None or told.index != len(self._blocks) - 1:
             raise ValueError(f"{told.type} of no open block")
+        return self._written
 
     def _near_end(self, told: _Event) -> None:
         self._check_begun(told)
@@ -164,7 +168,7 @@ class Heard:
 
     def _end(self, told: _Event) -> None:
         self._check_begun(told)
-        if self._open:
+        if self._written is not None:
             raise ValueError("it ended within a block")
         self._ended = True
 
