@@ -18,6 +18,7 @@ from msgspec import Meta, field
 
 from shared.classes import WorkloadClass
 from shared.errors import MessageError, Problem
+from shared.parameters import Parameter
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -120,7 +121,9 @@ class OptimizeRequest(Part, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     rollout: Rollout = Rollout()
     budget: Budget = Budget()
     policies: list[Name] = field(default_factory=list)
-    """Only these policies may be tried; none named means all."""
+    """Only these policies may be tried, and what is made from them; none named means all."""
+    made: bool = True
+    """Hooks may be tried that a mind has written: they pass the same gate as all others."""
     least_effect: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
     """Overrides the workload's own least useful effect."""
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
@@ -378,6 +381,25 @@ class Probed(Message, tag="probed", frozen=True, kw_only=True):
 # --- Planning ----------------------------------------------------------------------------------
 
 
+class Made(Part, frozen=True, kw_only=True):
+    """Hooks that a mind has written: in the frame of their parent they are a policy.
+
+    Their name (`shared.policies.made_name`) is a hash of parent, source and parameters.
+    """
+
+    parent: Name
+    """A policy that ships: the frame's settings are taken from it."""
+    source: Annotated[str, Meta(min_length=1, max_length=8192)]
+    summary: Annotated[str, Meta(min_length=1, max_length=300)]
+    parameter: Annotated[list[Parameter], Meta(max_length=8)] = field(default_factory=list)
+    revises: Name | Literal[""] = ""
+    """The policy that they are a new wording of; empty if they were written anew."""
+    mind: Name | Literal[""] = ""
+    """Who wrote them."""
+    prompt_sha256: str = ""
+    """What told the writer how, if that was a prompt."""
+
+
 class Candidate(Part, frozen=True, kw_only=True):
     """A policy with parameters, and what the planner expects of it."""
 
@@ -389,6 +411,8 @@ class Candidate(Part, frozen=True, kw_only=True):
     predicted_low: float
     predicted_high: float
     origin: Literal["recall", "rule", "search", "model"] = "rule"
+    made: Made | None = None
+    """The policy's hooks, where they do not ship."""
 
 
 class Consideration(Part, frozen=True, kw_only=True):
@@ -438,12 +462,19 @@ class Plan(Message, tag="plan", frozen=True, kw_only=True):
 # --- Building ----------------------------------------------------------------------------------
 
 
+class CheckRequest(Message, tag="check", frozen=True, kw_only=True):
+    """Ask the gate what it would say to hooks: nothing is kept of them, and nothing is loaded."""
+
+    policy: Name
+    made: Made
+
+
 class BuildCommand(Message, tag="build", frozen=True, kw_only=True):
-    """Make an artifact of a policy: one from the repository, or `source` given as text."""
+    """Make an artifact of a policy: one that ships, or one that was made."""
 
     optimization: str
     policy: Name
-    source: str = ""
+    made: Made | None = None
     expires_unix_ns: int = 0
     """Not to be begun after this moment; 0 means never expires."""
 
@@ -471,6 +502,18 @@ class Reason(Part, frozen=True, kw_only=True):
     line: int = 0
 
 
+class Checked(Message, tag="checked", frozen=True, kw_only=True):
+    """What the gate says to hooks: no reasons and no problem means that they would pass.
+
+    All but the sandbox, which is for what is built.
+    """
+
+    reasons: list[Reason] = field(default_factory=list)
+    problem: Problem | None = None
+    evidence: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
 class Built(Message, tag="built", frozen=True, kw_only=True):
     """An artifact, or the reasons why there is none, or the problem that stopped the build."""
 
@@ -482,6 +525,8 @@ class Built(Message, tag="built", frozen=True, kw_only=True):
     cost: Cost = Cost()
     unix_ns: int = 0
     """When, by the gate's clock; 0 from a gate that did not say it yet."""
+    made: Made | None = None
+    """What it was built of, where that does not ship."""
 
 
 # --- Trying ------------------------------------------------------------------------------------
@@ -891,6 +936,8 @@ class Recollection(Message, tag="recollection", frozen=True, kw_only=True):
 
     exact: list[Outcome] = field(default_factory=list)
     near: list[Outcome] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)
+    """The hooks of those outcomes' policies that do not ship, as far as they are known."""
 
 
 # --- An optimization's whole life --------------------------------------------------------------

@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, field
 
 from shared.classes import WorkloadClass
 from shared.errors import InputError, ManifestError
-from shared.messages import Name
+from shared.messages import Made, Name, OptimizeRequest
+from shared.parameters import Parameter, Text
 
 MANIFEST: Final = "policy.toml"
 HOOKS: Final = "hooks.bpf.c"
@@ -32,12 +33,11 @@ MAX_WAIT_BOUND_NS: Final = 8_000_000_000
 to end a starving task's wait."""
 
 _VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_MAX_VALUE: Final = (1 << 63) - 1
+_MADE_OF_PARENT: Final = 40
+"""Characters of a parent's name in the name of what was made from it."""
 
-Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Version = Annotated[str, Meta(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")]
 KernelVersion = Annotated[str, Meta(pattern=r"^\d+\.\d+$")]
-Value = Annotated[int, Meta(ge=-_MAX_VALUE, le=_MAX_VALUE)]
 
 
 class Tunable(msgspec.Struct, frozen=True):
@@ -79,19 +79,6 @@ def wait_bound_ns(frame: Mapping[str, int], queued: int) -> int:
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of a manifest's parts."""
-
-
-class Parameter(_Part, frozen=True, kw_only=True):
-    """A `const volatile` integer of the hooks: what it does, its unit, bounds and default."""
-
-    name: str
-    summary: Text
-    unit: Literal["ns", "percent", "pages", "bytes", "count"]
-    low: Value
-    high: Value
-    default: Value
-    scale: Literal["linear", "log"] = "linear"
-    """How a search should step through it."""
 
 
 class Manifest(_Part, frozen=True, kw_only=True):
@@ -165,6 +152,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
     source: str
     directory: Path
+    """Its own, or its parent's if it was made."""
+    made: Made | None = None
+    """What a mind has written; None for a policy that ships."""
 
     @property
     def name(self) -> str:
@@ -178,6 +168,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     def readme(self) -> str:
         """Its README, or nothing where there is none. Raises ManifestError."""
+        if self.made is not None:
+            return ""
         path = self.directory / README
         try:
             return path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -219,6 +211,51 @@ class Catalogue(Mapping[str, Policy]):
                 advice="`cox policies` lists them.",
             ) from None
 
+    def policy(self, name: str, made: Made | None) -> Policy:
+        """The one that ships under that name, or the one that was made if one is given.
+
+        Raises InputError for a name that is not that of what was made, and as `make`.
+        """
+        if made is None:
+            return self[name]
+        policy = self.make(made)
+        if policy.name != name:
+            raise InputError(
+                "hooks that were made go under another name",
+                expected=f"{policy.name}, which their hash is part of",
+                got=repr(name)[:80],
+            )
+        return policy
+
+    def make(self, made: Made) -> Policy:
+        """Hooks that a mind has written as a policy in the frame of their parent.
+
+        Raises InputError for a parent that does not ship, ManifestError for wrong parameters.
+        """
+        parent = self[made.parent]
+        if parent.made is not None:
+            raise InputError(
+                "the parent was made itself",
+                expected="a policy that ships: frame settings are taken from it",
+                got=repr(made.parent)[:80],
+            )
+        name = made_name(made)
+        manifest = Manifest(
+            name=name,
+            version=parent.manifest.version,
+            summary=made.summary,
+            good_for=[],
+            kernel_min=parent.manifest.kernel_min,
+            parameter=made.parameter,
+            frame=parent.manifest.frame,
+        )
+        _check(manifest, name)
+        return Policy(manifest=manifest, source=made.source, directory=parent.directory, made=made)
+
+    def joined(self, policies: Iterable[Policy]) -> Catalogue:
+        """With these beside its own."""
+        return Catalogue({**self._policies, **{each.name: each for each in policies}})
+
     def __contains__(self, name: object) -> bool:
         return name in self._policies
 
@@ -227,6 +264,26 @@ class Catalogue(Mapping[str, Policy]):
 
     def __len__(self) -> int:
         return len(self._policies)
+
+
+def why_not_allowed(policy: Policy, request: OptimizeRequest) -> str:
+    """What keeps a request from having this policy tried; empty if nothing does."""
+    if policy.made is not None and not request.made:
+        return "it was made by a mind, and the request wants none of those"
+    family = {policy.name} if policy.made is None else {policy.name, policy.made.parent}
+    if request.policies and family.isdisjoint(request.policies):
+        return f"the request names {', '.join(request.policies)}"
+    return ""
+
+
+def made_name(made: Made) -> str:
+    """What hooks that were made are called: by their parent, and by a hash of all that they are.
+
+    So nobody chooses that name, and two that wrote the same wrote one policy.
+    """
+    content = msgspec.json.encode((made.parent, made.source, made.parameter), order="deterministic")
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return f"{made.parent[:_MADE_OF_PARENT]}-made-{digest}"
 
 
 def load_policy(directory: Path) -> Policy:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from shared.messages import Artifact, Fingerprint, Message, Name, Part
+from shared.messages import Artifact, Fingerprint, Made, Message, Name, Part
 
 Verdict = Literal["promote", "revert", "inconclusive"]
 Words = Annotated[str, Meta(max_length=500)]
@@ -106,7 +106,7 @@ class PolicyVersion(Part, frozen=True, kw_only=True):
     shipped: bool
     """It is in the learner's own catalogue."""
     summary: str = ""
-    """The manifest's, for one that ships."""
+    """The manifest's, for one that ships; its writer's, for one that was made."""
     builds: int = 0
     tally: Tally = Tally()
     fingerprints: int = 0
@@ -153,7 +153,9 @@ class PolicyRecord(Message, tag="policy_record", frozen=True, kw_only=True):
 
     about: PolicyVersion
     manifest: dict[str, Any] | None = None
-    """For one that ships; of others only their artifacts are known."""
+    """For one that ships."""
+    made: Made | None = None
+    """For one that a mind has made: its hooks, and where they are from."""
     versions: list[str] = field(default_factory=list)
     """All that are known, the newest first; some of them, if many."""
     versions_more: int = 0

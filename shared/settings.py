@@ -9,6 +9,7 @@ COX_HOST         name of the host that this service sees or steers
 COX_LABELS       what is said of that host: rack=a1,role=web
 COX_MAX_CANARIES how many canaries may be live in the whole fleet (8); the planners' setting
 COX_SANDBOX      on: the gate besieges what it builds in a microVM before it signs (off)
+COX_MADE         off: the gate builds no hooks that a mind has written (on)
 COX_STATE_DIR    where this service keeps what must survive it
 COX_METRICS      host:port of this process's Prometheus endpoint (none)
 COX_ALIVE        a file to touch while all is well, for a container's health check
@@ -55,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     max_canaries: int = 8
     sandbox: bool = False
+    made: bool = True
     state_dir: Path = Path()
     alive: Path | None = None
     log_json: bool = False
@@ -78,7 +80,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             host=host_token(host),
             labels=_labels(environment.get("COX_LABELS", "")),
             max_canaries=_count(environment.get("COX_MAX_CANARIES", "8")),
-            sandbox=_switch(environment, "COX_SANDBOX"),
+            sandbox=_switch(environment, "COX_SANDBOX", "off"),
+            made=_switch(environment, "COX_MADE", "on"),
             state_dir=Path(state_dir) if state_dir else state_home(),
             alive=Path(alive) if (alive := environment.get("COX_ALIVE", "")) else None,
             log_json=log == "json",
@@ -98,9 +101,9 @@ def _credential(environment: Mapping[str, str], variable: str, name: str) -> Pat
     return Path(given) if given else Path(environment.get("CREDENTIALS_DIRECTORY", "")) / name
 
 
-def _switch(environment: Mapping[str, str], variable: str) -> bool:
-    """On or off, which is the default. Raises InputError."""
-    text = environment.get(variable, "") or "off"
+def _switch(environment: Mapping[str, str], variable: str, default: str) -> bool:
+    """On or off. Raises InputError."""
+    text = environment.get(variable, "") or default
     if text not in {"on", "off"}:
         raise InputError(f"{variable} is not valid", expected="on or off", got=repr(text)[:40])
     return text == "on"

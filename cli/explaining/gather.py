@@ -17,7 +17,7 @@ from cli.session import connected
 from shared.errors import CoxswainError, InputError
 from shared.messages import SchedulerState
 from shared.optimization import Optimization
-from shared.policies import Catalogue, Policy
+from shared.policies import Catalogue
 from shared.workloads import Catalogue as Workloads
 
 if TYPE_CHECKING:
@@ -56,22 +56,23 @@ async def known_of(bus: Bus, identity: str) -> Known:
         report=compose(record, life, units_for(record)),
         now_unix_ns=time.time_ns(),
         trace=trace,
-        policies=await asyncio.to_thread(written),
+        policies=await asyncio.to_thread(written, record),
         workload=workload_of(record.request.workload),
         recalled=recalled.value if recalled is not None else None,
         states={host: states[host] for host in record.hosts if host in states},
     )
 
 
-def written() -> dict[str, Written]:
-    """Manifests and READMEs of this machine's catalogue."""
-    return {name: _written(policy) for name, policy in Catalogue.load().items()}
-
-
-def _written(policy: Policy) -> Written:
-    readme = policy.directory / README
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    return Written(manifest=policy.manifest, readme=text)
+def written(record: Optimization) -> dict[str, Written]:
+    """Manifests and READMEs of this machine's catalogue, and of what was made for this one."""
+    catalogue = Catalogue.load()
+    planned = record.plan.candidates if record.plan is not None else []
+    made = [each.made for each in planned if each.made is not None]
+    known = catalogue.joined(catalogue.make(each) for each in made if each.parent in catalogue)
+    return {
+        name: Written(manifest=policy.manifest, readme=policy.readme(), made=policy.made)
+        for name, policy in known.items()
+    }
 
 
 def workload_of(name: str) -> WorkloadManifest | None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from cli.follow.life import Life
     from cli.report.model import Report, TrialReport
-    from shared.messages import Built, Candidate, SchedulerState
+    from shared.messages import Built, Candidate, Made, SchedulerState
     from shared.optimization import Optimization
     from shared.policies import Manifest
     from shared.telemetry.store import Trace
@@ -23,6 +23,8 @@ class Written:
 
     manifest: Manifest
     readme: str = ""
+    made: Made | None = None
+    """What a mind has written, where it does not ship."""
 
 
 @dataclass(frozen=True, kw_only=True)

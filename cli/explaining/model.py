@@ -19,6 +19,7 @@ from shared.messages import (
     Declined,
     ExitRecord,
     HostUsage,
+    Made,
     Message,
     Neighbour,
     Objective,
@@ -182,6 +183,8 @@ class PolicyWords(Part, frozen=True, kw_only=True):
     """That a runnable task can have, with 1000 of them in a queue."""
     parameters: list[Changed] = field(default_factory=list)
     """All of them, with the values of the candidate that decided, or else its first one's."""
+    made: Made | None = None
+    """The hooks themselves and who wrote them, where they do not ship."""
 
 
 class PhaseSpent(Part, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ def _words(known: Known, candidate: Candidate) -> PolicyWords:
         good_for=list(manifest.good_for),
         longest_wait_s=manifest.wait_bound_ns / 1e9,
         parameters=values(known, candidate),
+        made=written.made,
     )
 
 

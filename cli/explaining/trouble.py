@@ -187,7 +187,8 @@ def _asked_again(request: OptimizeRequest) -> str:
 
 def _of_the_gate(known: Known) -> Iterator[Next]:
     for each in refused(known):
-        if each.reasons and each.policy in known.policies:
+        found = known.policies.get(each.policy)
+        if each.reasons and found is not None and found.made is None:
             command = f"cox gate check bpf/policies/{each.policy}/hooks.bpf.c"
             why = f"shows what the gate has against {each.policy}, on this machine"
             yield Next(command=command, why=why)

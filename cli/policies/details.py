@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Group
+from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +17,8 @@ from cli.policies.known import Answer, ask
 from services.learner.repository import Repository
 from services.learner.repository import policy as answer
 from shared.errors import RemoteError
-from shared.policies import Catalogue, Parameter, Policy
+from shared.parameters import Parameter
+from shared.policies import Catalogue, Policy
 from shared.repository import PolicyRecord, PolicyRequest
 
 if TYPE_CHECKING:
@@ -39,13 +41,15 @@ async def show_policy(name: str, version: str, *, as_json: bool) -> None:
             {
                 "type": "policy",
                 "manifest": known.manifest if policy is None else policy.manifest,
-                "source": None if policy is None else policy.source,
+                "source": policy.source if policy is not None else _source(known),
                 "record": known,
                 "without": without,
             }
         )
         return
     show(_details(policy) if policy is not None else _head(known))
+    if known.made is not None:
+        show(Syntax(known.made.source.strip(), "c", theme="ansi_dark"))
     if without:
         show(wording.without(without))
     else:
@@ -88,9 +92,16 @@ def _details(policy: Policy) -> Group:
     return Group(head, facts, Text(), table) if manifest.parameter else Group(head, facts)
 
 
+def _source(known: PolicyRecord) -> str | None:
+    return None if known.made is None else known.made.source
+
+
 def _head(known: PolicyRecord) -> Text:
     """Of a version that is not in this machine's catalogue."""
     about = known.about
+    if known.made is not None:
+        text = f" {about.version}\n{about.summary}\n{wording.origin(known.made)}\n"
+        return Text.assemble((about.policy, "bold"), text)
     said = about.summary or "Its source does not ship here; what is known is its record."
     return Text.assemble((about.policy, "bold"), f" {about.version}\n{said}")
 

@@ -11,9 +11,17 @@ from cli import figures
 from cli.follow.narrate import VERDICT_STYLES
 
 if TYPE_CHECKING:
+    from shared.messages import Made
     from shared.repository import Best, Combined, Newest, PolicyEvent, Tally
 
 CONFLICT = "yellow"
+
+
+def origin(made: Made) -> str:
+    """Where hooks are from that do not ship: `written by llm, in the frame of latency`."""
+    by = f"written by {made.mind or 'an unknown mind'}, in the frame of {made.parent}"
+    by += f", a change of {made.revises}" if made.revises else ""
+    return f"{by}; prompt {made.prompt_sha256[:12]}" if made.prompt_sha256 else by
 
 
 def without(reason: str) -> Text:

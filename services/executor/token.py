@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from shared.errors import TokenError
-from shared.messages import Purpose
+from shared.messages import Made, Purpose
 
 if TYPE_CHECKING:
     from shared.messages import Signed
@@ -34,6 +34,8 @@ class Provenance(
     headers_sha256: str
     sandboxed: bool = False
     """It was besieged in the gate's sandbox first."""
+    made: Made | None = None
+    """The hooks that it was built of, where they do not ship."""
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True, tag="token", forbid_unknown_fields=True):

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
+from msgspec.structs import replace
 
 from services.learner.judge import judge
 from services.learner.memory import Memory
@@ -60,10 +61,14 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
     from shared.bus import Bus, Delivery
+    from shared.messages import Made
     from shared.settings import Settings
     from shared.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
+
+MOST_SOURCES: Final = 8
+"""Of a recollection: a message holds 512 KiB, hooks have 8 KiB at the most."""
 
 M = TypeVar("M", bound=Message)
 
@@ -270,6 +275,7 @@ class Learner:
     async def _recall(self, request: RecallRequest) -> Recollection:
         with self._telemetry.span("recall") as span:
             found = self._memory.recall(request)
+            found = replace(found, made=sources(self._repository, found))
             span.set({names.RECALL_EXACT: len(found.exact), names.RECALL_NEAR: len(found.near)})
             return found
 
@@ -313,6 +319,13 @@ class Learner:
         except MessageError as error:
             # One bad event must not cost us all the others.
             log.warning("memory.unreadable_event", problem=str(error))
+
+
+def sources(repository: Repository, told: Recollection) -> list[Made]:
+    """The hooks that do not ship of the policies that are told of, the best told first."""
+    names = dict.fromkeys(each.policy for each in (*told.exact, *told.near))
+    known = [made for made in map(repository.made, names) if made is not None]
+    return known[:MOST_SOURCES]
 
 
 def _each(heard: str, take: Callable[[str, bytes], None]) -> Callable[[Msg], Awaitable[None]]:

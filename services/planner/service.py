@@ -35,6 +35,8 @@ from services.planner.turns import Turns
 from shared.errors import BusError
 from shared.messages import (
     Built,
+    Checked,
+    CheckRequest,
     Confirmed,
     Deployed,
     Inventory,
@@ -66,6 +68,9 @@ if TYPE_CHECKING:
     from shared.telemetry import Telemetry
 
 TICK_S = 1.0
+
+CHECK_S = 30.0
+"""For the gate to look at hooks: half a second, if nobody else asks."""
 EVENTS_AT_ONCE = 64
 """News that is worked on at the same time: of one optimization it goes into one write."""
 
@@ -247,7 +252,12 @@ class Planner:
 @contextlib.asynccontextmanager
 async def planner(settings: Settings, bus: Bus, telemetry: Telemetry) -> AsyncIterator[None]:
     """Plan while the context is open."""
-    async with chosen_minds(telemetry) as minds:
+
+    async def check(request: CheckRequest) -> Checked:
+        gate = bus.subjects.endpoint("executor", "check")
+        return await bus.ask(gate, request, Checked, timeout_s=CHECK_S)
+
+    async with chosen_minds(telemetry, check) as minds:
         optimizations = await bus.records("optimizations", Optimization)
         service = Planner(
             bus,

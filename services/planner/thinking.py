@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from shared.bus import Bus, Delivery
     from shared.messages import Fingerprint, Outcome
     from shared.optimization import Optimization
-    from shared.policies import Catalogue
+    from shared.policies import Catalogue, Policy
     from shared.telemetry import Telemetry
 
 RECALL_S = 5.0
+
+MOST_MADE = 8
+"""Policies that minds have made and that are looked at again."""
 
 FIRST_SHARE = 0.8
 """Of the time that is left, for a mind after which another one may be asked."""
@@ -108,7 +111,7 @@ class Thinking:
             fingerprint=state.fingerprint,
             objective=state.objective,
             recollection=recollection,
-            policies=self._policies,
+            policies=self._policies.joined(_made(self._policies, recollection)),
             guardrails=state.guardrails,
         )
         end_s = time.monotonic() + MIND_S
@@ -160,6 +163,17 @@ class Thinking:
         return sound
 
 
+def _made(policies: Catalogue, told: Recollection) -> list[Policy]:
+    """Policies that minds have made before. Who told us of them may have told anything."""
+    found = []
+    for made in told.made[:MOST_MADE]:
+        try:
+            found.append(policies.make(made))
+        except CoxswainError as error:
+            log.warning("plan.recall_refused", made=made.parent, problem=str(error))
+    return found
+
+
 def sifted(told: Recollection, asked: Fingerprint, now_unix_ns: int) -> Recollection:
     """What of a recollection can be true, and answers what was asked."""
 
@@ -173,4 +187,5 @@ def sifted(told: Recollection, asked: Fingerprint, now_unix_ns: int) -> Recollec
     return Recollection(
         exact=sound(told.exact, EXACT_LIMIT, exact=True),
         near=sound(told.near, NEAR_LIMIT, exact=False),
+        made=told.made,
     )

@@ -114,6 +114,7 @@ def _planner(s: Subjects, inbox: str) -> Grant:
             s.command("planner", "plan"),
             *(s.command("learner", verb) for verb in ("remember", "weigh")),
             s.command("executor", "build"),
+            s.endpoint("executor", "check"),
             *(s.commands("executor", verb) for verb in _EXECUTOR_VERBS),
             *(s.commands("observer", verb) for verb in ("profile", "probe")),
             *(s.endpoint("learner", question) for question in _QUESTIONS),
@@ -177,7 +178,12 @@ def _gate(s: Subjects, inbox: str) -> Grant:
             f"$O.{s.bucket('artifacts')}.>",
             f"$JS.API.STREAM.PURGE.{store}",
         ),
-        subscribe=(inbox, s.roll_call, s.endpoints("executor", "token")),
+        subscribe=(
+            inbox,
+            s.roll_call,
+            s.endpoints("executor", "token"),
+            s.endpoint("executor", "check"),
+        ),
         answers=True,
     )
 

@@ -16,13 +16,20 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from services.planner.minds.chosen import Choice, chosen_minds
 from services.planner.minds.llm import mind
 from services.planner.minds.llm.meter import Meter, Price, Usage, price_of
-from services.planner.minds.llm.mind import MOST_ANSWERS, MOST_CALLS, MOST_REPAIRS, LlmMind, brief
+from services.planner.minds.llm.mind import (
+    MOST_ANSWERS,
+    MOST_CALLS,
+    MOST_REPAIRS,
+    Check,
+    LlmMind,
+    brief,
+)
 from services.planner.minds.llm.model import Model
 from services.planner.minds.llm.tools import definitions
 from services.planner.minds.walls import checked
 from shared.bus import Bus
 from shared.errors import InputError, PlanError
-from shared.messages import Cost, OptimizeRequest, Rollout
+from shared.messages import Checked, CheckRequest, Cost, OptimizeRequest, Rollout
 from shared.subjects import Subjects
 from shared.telemetry import Telemetry, start_telemetry
 from tests.planner.messages_api import (
@@ -61,16 +68,24 @@ def proposal(**other: Any) -> dict[str, Any]:
     return use("propose_plan", **(given | other))
 
 
+async def nobody_checks(_request: CheckRequest) -> Checked:
+    raise AssertionError("the gate was asked")
+
+
 @asynccontextmanager
 async def asking(
-    api: MessagesApi, *, tokens: int = 1_000_000, dollars: float = 10.0
+    api: MessagesApi,
+    *,
+    tokens: int = 1_000_000,
+    dollars: float = 10.0,
+    check: Check = nobody_checks,
 ) -> AsyncIterator[tuple[LlmMind, InMemorySpanExporter]]:
     telemetry = start_telemetry("planner", publish=None)
     memory = InMemorySpanExporter()
     telemetry.provider.add_span_processor(SimpleSpanProcessor(memory))
     model = Model("claude-of-paper", KEY, api.url)
     try:
-        yield LlmMind(model, telemetry, PRICE, tokens, dollars), memory
+        yield LlmMind(model, telemetry, PRICE, tokens, dollars, check), memory
     finally:
         await model.close()
         await telemetry.shutdown()
@@ -450,7 +465,7 @@ async def test_which_minds_are_asked() -> None:
     telemetry = start_telemetry("planner", publish=None)
 
     async def names(**environment: str) -> list[str]:
-        async with chosen_minds(telemetry, environment) as minds:
+        async with chosen_minds(telemetry, nobody_checks, environment) as minds:
             return [each.name for each in minds]
 
     key = {"ANTHROPIC_API_KEY": KEY}

@@ -14,6 +14,7 @@ import msgspec
 from shared.errors import CoxswainError
 from shared.fingerprint import hardware, key, objective_of
 from shared.messages import Fingerprint, Inventory, OptimizeRequest
+from shared.policies import why_not_allowed
 from shared.selection import why_not_selected
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 def why_not_asked(
     wanted: TokenRequest,
+    policy: Policy,
     asked: Asked | None,
     inventory: Inventory,
     fingerprints: Collection[str],
@@ -65,8 +67,8 @@ def why_not_asked(
         return f"its request does not select {wanted.host}: {mismatch}"
     if request.select.fingerprint and request.select.fingerprint not in fingerprints:
         return f"its request does not select {wanted.host}: it is of another fingerprint"
-    if request.policies and wanted.policy not in request.policies:
-        return f"its request does not allow policy {wanted.policy}"
+    if why := why_not_allowed(policy, request):
+        return f"its request does not allow policy {policy.name}: {why}"
     if wanted.max_duration_s > request.budget.seconds + OVERTIME_S:
         return (
             f"its request's budget is {request.budget.seconds} s, not {wanted.max_duration_s:.0f}: "

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from services.executor.gate.elf import ObjectFile, Symbol
-    from shared.policies import Manifest, Parameter
+    from shared.parameters import Parameter
+    from shared.policies import Manifest
 
 
 def about_parameters(

@@ -18,9 +18,9 @@ from services.executor.gate.sandbox.pool import sandbox_image
 from services.executor.gate.tokens import TokenDesk
 from services.executor.gate.workshop import Workshop
 from shared import attributes as names
-from shared.errors import CoxswainError
+from shared.errors import CoxswainError, InputError
 from shared.expiry import expired
-from shared.messages import BuildCommand, Built, Cost, Inventory
+from shared.messages import BuildCommand, Built, Checked, CheckRequest, Cost, Inventory
 from shared.metrics import declared
 from shared.policies import Catalogue
 from shared.signing import Signer
@@ -31,9 +31,14 @@ if TYPE_CHECKING:
 
     from services.executor.gate.stage import Stage
     from shared.bus import Bus, Delivery
+    from shared.messages import Made
+    from shared.policies import Policy
     from shared.settings import Settings
     from shared.telemetry import Telemetry
     from shared.telemetry.spans import Span
+
+CHECKS = 1
+"""At a time, of hooks that somebody is writing: what is built for hosts comes first."""
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +54,11 @@ class Gate:
         policies: Catalogue,
         desk: TokenDesk,
         sandbox: Stage | None = None,
+        *,
+        made: bool = True,
     ) -> None:
+        self._allow_made = made
+        self._checking = asyncio.Semaphore(CHECKS)
         self._bus = bus
         self._sandbox = sandbox
         self._desk = desk
@@ -62,6 +71,9 @@ class Gate:
         self._telemetry.metrics.expose(*declared.GATE)
         await self._desk.start()
         subjects = self._bus.subjects
+        await self._bus.serve(
+            subjects.endpoint("executor", "check"), CheckRequest, self._check, queue="gate"
+        )
         self._bus.depend(subjects.stream("REQUESTS"))
         self._bus.depend(f"OBJ_{subjects.bucket('artifacts')}")
         self._bus.consume(
@@ -92,7 +104,7 @@ class Gate:
                     problem=error.problem,
                     cost=Cost(wall_s=time.monotonic() - started),
                 )
-        built = msgspec.structs.replace(built, unix_ns=time.time_ns())
+        built = msgspec.structs.replace(built, unix_ns=time.time_ns(), made=command.made)
         self._count(built)
         await self._bus.publish(
             self._bus.subjects.event("executor", "built", command.optimization),
@@ -112,9 +124,10 @@ class Gate:
     async def _made(self, command: BuildCommand, span: Span, started: float) -> Built:
         if (late := expired(command.expires_unix_ns)) is not None:
             raise late
-        policy = self._policies[command.policy]
-        request = BuildRequest(manifest=policy.manifest, source=command.source or policy.source)
-        result = await asyncio.to_thread(build, request, self._workshop, sandbox=self._sandbox)
+        policy = self._policy(command.policy, command.made)
+        result = await asyncio.to_thread(
+            build, BuildRequest.of(policy), self._workshop, sandbox=self._sandbox
+        )
         span.set({names.GATE_SANDBOXED: self._sandbox is not None})
         for verdict in result.verdicts:
             span.event(
@@ -146,7 +159,7 @@ class Gate:
                 )
             case Accepted(artifact=artifact, object=data):
                 digest = await self._bus.put_artifact(data)
-                await self._desk.vouch(artifact)
+                await self._desk.vouch(artifact, command.made)
                 span.set({names.ARTIFACT_SHA256: digest})
                 log.info("gate.accepted", policy=command.policy, artifact=digest[:12])
                 return Built(
@@ -155,6 +168,42 @@ class Gate:
                     artifact=artifact,
                     cost=cost,
                 )
+
+    def _policy(self, name: str, made: Made | None) -> Policy:
+        """What is to be built. Raises InputError, ManifestError."""
+        if made is not None and not self._allow_made:
+            raise InputError(
+                "this gate builds nothing that a mind has made",
+                expected="a policy that ships",
+                got=name,
+                advice="Set COX_MADE=on at the gate to allow it.",
+            )
+        return self._policies.policy(name, made)
+
+    async def _check(self, request: CheckRequest) -> Checked:
+        """Whether hooks would pass: for who is writing them. What is loaded is built anew."""
+        with self._telemetry.span(
+            "check", of=request.policy, attributes={names.POLICY_NAME: request.policy}
+        ) as span:
+            started = time.monotonic()
+            try:
+                policy = self._policy(request.policy, request.made)
+                async with self._checking:
+                    result = await asyncio.to_thread(build, BuildRequest.of(policy), self._workshop)
+            except CoxswainError as error:
+                span.fail(str(error), kind=type(error).__name__)
+                return Checked(problem=error.problem, seconds=time.monotonic() - started)
+            seconds = time.monotonic() - started
+            if isinstance(result, Rejected):
+                span.set(
+                    {
+                        names.OUTCOME: "rejected",
+                        names.GATE_STAGE: result.stage,
+                        names.GATE_REASONS: [f"{r.rule}: {r.text}" for r in result.reasons],
+                    }
+                )
+                return Checked(reasons=result.reasons, seconds=seconds)
+            return Checked(evidence=result.artifact.evidence, seconds=seconds)
 
 
 @contextlib.asynccontextmanager
@@ -180,7 +229,8 @@ async def gate_role(settings: Settings, bus: Bus, telemetry: Telemetry) -> Async
             telemetry,
             sandbox=sandbox is not None,
         )
-        await Gate(bus, telemetry, workshop, policies, desk, sandbox).start()
+        gate = Gate(bus, telemetry, workshop, policies, desk, sandbox, made=settings.made)
+        await gate.start()
         yield
 
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from services.executor.gate.workshop import Workshop
     from shared.bus import Bus, Records
     from shared.bus.serve import Inquiry
-    from shared.messages import Artifact
-    from shared.policies import Catalogue
+    from shared.messages import Artifact, Made
+    from shared.policies import Catalogue, Policy
     from shared.telemetry import Telemetry
 
 LIFE_S = 120
@@ -75,7 +75,7 @@ class TokenDesk:
         subject = self._bus.subjects.endpoints("executor", "token")
         await self._bus.serve_asked(subject, TokenRequest, self._answer, queue="gate")
 
-    async def vouch(self, artifact: Artifact) -> None:
+    async def vouch(self, artifact: Artifact, made: Made | None = None) -> None:
         """Keep a signed record of where an artifact has come from, for every gate of this fleet."""
         signer = Signer.read(self._seeds)
         record = Provenance(
@@ -86,6 +86,7 @@ class TokenDesk:
             toolchain=artifact.toolchain,
             headers_sha256=artifact.headers_sha256,
             sandboxed=bool(artifact.evidence.get("sandboxed")),
+            made=made,
         )
         signed = signer.sign(msgspec.json.encode(record), signer.newest())
         await self._bus.put_provenance(
@@ -119,12 +120,12 @@ class TokenDesk:
     async def _token(self, wanted: TokenRequest, subject: str) -> Signed:
         if subject.rpartition(".")[2] != wanted.host:
             raise _no("it was asked for in another host's name", subject)
-        await self._check_object(wanted)
+        policy = await self._check_object(wanted)
         inventory = await self._inventory(wanted)
         known = fingerprints(inventory, WORKLOAD_CLASSES, self._objectives)
         asked = await self._requests.find(wanted.request_sha256)
         now = time.time_ns()
-        if why := why_not_asked(wanted, asked, inventory, known, now):
+        if why := why_not_asked(wanted, policy, asked, inventory, known, now):
             raise _no(why, wanted.request_sha256[:12] or "no request at all")
         signer = Signer.read(self._seeds)
         seed = signer.newest(wanted.keys)
@@ -152,7 +153,7 @@ class TokenDesk:
         )
         return signer.sign(msgspec.json.encode(token), seed)
 
-    async def _check_object(self, wanted: TokenRequest) -> None:
+    async def _check_object(self, wanted: TokenRequest) -> Policy:
         artifact = wanted.artifact
         if not await self._bus.has_artifact(artifact.sha256):
             raise _no("the artifact is not in the store any more", artifact.sha256[:12])
@@ -164,9 +165,10 @@ class TokenDesk:
         Signer.read(self._seeds).trusted.check(signed)
         provenance = decode_signed(signed, Provenance)
         tools = (self._workshop.toolchain.version, self._workshop.headers_sha256)
-        policy = self._policies[wanted.policy]
+        policy = self._policies.policy(wanted.policy, provenance.made)
         if why := why_not_built(wanted, provenance, policy, tools, sandbox=self._sandbox):
             raise _no(why, artifact.sha256[:12])
+        return policy
 
     async def _inventory(self, wanted: TokenRequest) -> Inventory:
         """What the host's observer says of it; after a boot that takes a moment."""

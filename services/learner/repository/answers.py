@@ -9,6 +9,7 @@ import msgspec
 from services.learner.repository.records import best, records, tally
 from services.learner.repository.room import fitting
 from shared.errors import InputError
+from shared.plain import plain
 from shared.repository import (
     BuiltArtifact,
     PolicyEvent,
@@ -31,6 +32,8 @@ MOST_ARTIFACTS, ARTIFACTS_BYTES = 8, 64 * 1024
 MOST_RECORDS, RECORDS_BYTES = 24, 256 * 1024
 EVENTS_BYTES = 384 * 1024
 """A message holds 512 KiB (`shared/messages.py`)."""
+
+SUMMARY_CHARS = 300
 
 REASONS_TOLD = 4
 """Of an event."""
@@ -69,6 +72,7 @@ def policy(repository: Repository, request: PolicyRequest) -> PolicyRecord:
         artifacts_more=artifacts_more,
         records=told,
         records_more=more,
+        made=repository.made(version.policy),
         rejected=sum(_kind(each) == "rejected" for each in builds),
     )
 
@@ -105,13 +109,21 @@ def about(repository: Repository, version: Version) -> PolicyVersion:
         policy=version.policy,
         version=version.version,
         shipped=shipped is not None,
-        summary="" if shipped is None else shipped.manifest.summary,
+        summary=_summary(repository, version),
         builds=len(builds),
         tally=tally(trial.outcome for trial in trials),
         fingerprints=len({trial.key for trial in trials}),
         best=best(trials),
         unix_ns=max(used, default=0),
     )
+
+
+def _summary(repository: Repository, version: Version) -> str:
+    shipped = repository.shipped.get(version)
+    if shipped is not None:
+        return shipped.manifest.summary
+    made = repository.made(version.policy)
+    return "" if made is None else plain(made.summary, SUMMARY_CHARS)
 
 
 def _known(repository: Repository, name: str) -> list[Version]:

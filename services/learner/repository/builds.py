@@ -12,6 +12,7 @@ from shared.errors import Problem
 from shared.messages import Built, Cost, Reason
 from shared.outcomes import CLOCKS_NS, MOST_CHARS, REASON_CHARS, REASONS
 from shared.plain import is_plain, plain, texts
+from shared.policies import made_name
 
 if TYPE_CHECKING:
     from shared.messages import Artifact
@@ -26,6 +27,8 @@ def unsound_build(built: Built, now_unix_ns: int) -> str:
         return "it comes from the future"
     if not _named(built.optimization):
         return "its optimization's name is too long, or hides something"
+    if built.made is not None and made_name(built.made) != built.policy:
+        return "hooks that were made go under another name"
     return _unsound_artifact(built.artifact, built.policy) if built.artifact is not None else ""
 
 

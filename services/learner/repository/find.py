@@ -98,6 +98,8 @@ def passages(repository: Repository, version: Version) -> list[Passage]:
         said.append(Passage(f"good for {', '.join(manifest.good_for) or 'reference'}", 2))
         said += [Passage(f"{each.name}: {each.summary}") for each in manifest.parameter]
         said += [Passage(each) for each in _paragraphs(shipped.readme)]
+    if (made := repository.made(version.policy)) is not None:
+        said += [Passage(made.summary, 2), Passage(f"made from {made.parent} by {made.mind}")]
     trials = repository.trials(version)[::-1]
     tried = (
         f"tried on {each.workload} ({each.fingerprint.workload_class}) for "

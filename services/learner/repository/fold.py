@@ -22,7 +22,7 @@ from shared import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.messages import Built, Outcome
+    from shared.messages import Built, Made, Outcome
     from shared.policies import Catalogue, Manifest
 
 OF_ONE, OF_FINGERPRINT, OF_VERSION, OF_ALL = 16, 128, 2048, 8192
@@ -130,6 +130,11 @@ class Repository:
         if version is None:
             return self._trials.of(_ALL, "all")
         return self._trials.of(_VERSION, version)
+
+    def made(self, policy: str) -> Made | None:
+        """The hooks of a policy that does not ship, as they were built last."""
+        known = (each.made for each in reversed(self.builds(policy)))
+        return next((each for each in known if each is not None), None)
 
     def builds(self, policy: str) -> list[Built]:
         """Of a policy's versions, oldest first."""

@@ -69,14 +69,18 @@ def on_plan(state: Optimization, plan: Plan, now_unix_ns: int) -> Optimization:
         why = f"what {state.canary} keeps is all that would be tried; it stays"
         return finish(state, "kept-default", why, now_unix_ns)
     state = replace(state, plan=plan)
-    for policy in sorted({candidate.policy for candidate in plan.candidates}):
+    wanted = {each.policy: each.made for each in plan.candidates}
+    for policy in sorted(wanted):
         state = command(
             state,
             "executor",
             "build",
             None,
             BuildCommand(
-                optimization=state.id, policy=policy, expires_unix_ns=state.expires_unix_ns
+                optimization=state.id,
+                policy=policy,
+                made=wanted[policy],
+                expires_unix_ns=state.expires_unix_ns,
             ),
         )
     return enter(state, "building", BUILD_S, now_unix_ns, plan.why)

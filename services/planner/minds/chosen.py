@@ -26,6 +26,7 @@ from shared.errors import InputError, MachineError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from services.planner.minds.llm.mind import Check
     from services.planner.minds.question import Mind
     from shared.telemetry import Telemetry
 
@@ -91,9 +92,12 @@ def _number(environment: Mapping[str, str], variable: str, default: float, most:
 
 @contextlib.asynccontextmanager
 async def chosen_minds(
-    telemetry: Telemetry, environment: Mapping[str, str] = os.environ
+    telemetry: Telemetry, check: Check, environment: Mapping[str, str] = os.environ
 ) -> AsyncIterator[list[Mind]]:
-    """The minds, the first one to be asked first. Raises InputError and MachineError."""
+    """The minds, the first one to be asked first; `check` asks the gate about hooks.
+
+    Raises InputError and MachineError.
+    """
     choice = Choice.from_environment(environment)
     _log.info("minds.chosen", first=choice.model if choice.llm else EmbeddedMind.name)
     if not choice.llm:
@@ -113,7 +117,7 @@ async def chosen_minds(
     model = Model(choice.model, environment["ANTHROPIC_API_KEY"].strip(), choice.base_url)
     try:
         yield [
-            LlmMind(model, telemetry, choice.price, choice.tokens, choice.dollars),
+            LlmMind(model, telemetry, choice.price, choice.tokens, choice.dollars, check),
             EmbeddedMind(),
         ]
     finally:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from services.planner.minds.candidates import candidate
 from services.planner.minds.pairs import CONFIRM_PAIRS, room_for, shared
-from services.planner.minds.rules import WORTH_TRYING, consider, expectation
+from services.planner.minds.rules import WORTH_TRYING, consider, expectation, neighbours_winner
 from services.planner.minds.search import neighbours
-from shared.messages import Candidate, Outcome, Plan
+from shared.messages import Outcome, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.planner.minds.question import Question
-    from shared.messages import Consideration
+    from shared.messages import Candidate, Consideration
+    from shared.policies import Policy
 
 
 class EmbeddedMind:
@@ -38,14 +40,13 @@ class EmbeddedMind:
     def _confirm(
         self, question: Question, considered: list[Consideration], winner: Outcome
     ) -> Plan:
-        candidate = Candidate(
-            policy=winner.policy,
-            version=question.policies[winner.policy].manifest.version,
-            parameters=winner.parameters,
+        again = candidate(
+            question.policies[winner.policy],
+            winner.parameters,
             why=f"won for this fingerprint in {winner.optimization}",
-            predicted_ratio=winner.ratio,
-            predicted_low=winner.low,
-            predicted_high=winner.high,
+            ratio=winner.ratio,
+            low=winner.low,
+            high=winner.high,
             origin="recall",
         )
         return Plan(
@@ -53,7 +54,7 @@ class EmbeddedMind:
             mind=self.name,
             kind="reconfigure",
             considered=considered,
-            candidates=[candidate],
+            candidates=[again],
             why=f"{winner.policy} won here before at ratio {winner.ratio:.2f}"
             f" [{winner.low:.2f}, {winner.high:.2f}]; confirm it, search nothing",
             evidence=_evidence(question),
@@ -119,30 +120,44 @@ def _remembered_winner(question: Question, considered: Sequence[Consideration]) 
 
 
 def _candidates(question: Question, fitting: Sequence[Consideration]) -> list[Candidate]:
-    """The best policy's defaults, its nearest neighbour, the second policy, more neighbours."""
+    """What won for a neighbour, the best policy's defaults, what is next to them, the second."""
     expected = expectation(question)
+    policies = question.policies
+    best = policies[fitting[0].policy]
 
-    def candidate(policy: str, parameters: dict[str, int], why: str, origin: str) -> Candidate:
-        return Candidate(
-            policy=policy,
-            version=question.policies[policy].manifest.version,
-            parameters=parameters,
+    def expecting(policy: Policy, values: dict[str, int], why: str, *, rule: bool) -> Candidate:
+        return candidate(
+            policy,
+            values,
             why=why,
-            predicted_ratio=expected.ratio,
-            predicted_low=expected.low,
-            predicted_high=expected.high,
-            origin="search" if origin == "search" else "rule",
+            ratio=expected.ratio,
+            low=expected.low,
+            high=expected.high,
+            origin="rule" if rule else "search",
         )
 
-    firsts = [
-        candidate(c.policy, question.policies[c.policy].manifest.defaults, c.reason, "rule")
-        for c in fitting
+    firsts = [expecting(policies[c.policy], {}, c.reason, rule=True) for c in fitting]
+    around = [expecting(best, values, why, rule=False) for values, why in neighbours(best.manifest)]
+    found = [firsts[0], *around[:1], *firsts[1:2], *around[1:]]
+    won = neighbours_winner(question, best.name)
+    if won is not None:
+        found.insert(
+            0,
+            candidate(
+                best,
+                won.parameters,
+                why=f"won for a similar fingerprint in {won.optimization}",
+                ratio=won.ratio,
+                low=won.low,
+                high=won.high,
+                origin="recall",
+            ),
+        )
+    return [
+        each
+        for place, each in enumerate(found)
+        if (each.policy, each.parameters) not in [(e.policy, e.parameters) for e in found[:place]]
     ]
-    around = [
-        candidate(fitting[0].policy, values, why, "search")
-        for values, why in neighbours(question.policies[fitting[0].policy].manifest)
-    ]
-    return [firsts[0], *around[:1], *firsts[1:2], *around[1:]]
 
 
 def _evidence(question: Question) -> dict[str, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.messages import Consideration
+from shared.policies import why_not_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,10 @@ wants it measured, and the trial has its own guard.
 """
 
 
+NEIGHBOUR_SCORE = 0.6
+"""The least of a policy that won for a similar fingerprint, until it was tried for this one."""
+
+
 class Expectation(NamedTuple):
     """A predicted ratio candidate / default of a metric that should be low, with its range."""
 
@@ -49,11 +54,10 @@ UNKNOWN = Expectation(1.0, 0.85, 1.15)
 
 def consider(question: Question) -> list[Consideration]:
     """Every policy that may be tried, best first, each with its reason."""
-    allowed = set(question.request.policies) or set(question.policies)
     considered = [
-        _fit(question.policies[name].manifest, question)
-        for name in question.policies
-        if name in allowed
+        _fit(policy.manifest, question)
+        for policy in question.policies.values()
+        if not why_not_allowed(policy, question.request)
     ]
     return sorted(considered, key=lambda c: (-c.score, c.policy))
 
@@ -71,6 +75,7 @@ def expectation(question: Question) -> Expectation:
 def _fit(policy: Manifest, question: Question) -> Consideration:
     profile = question.profile
     past = [o for o in question.recollection.exact if o.policy == policy.name]
+    neighbour = neighbours_winner(question, policy.name)
     made_for = profile.workload_class in policy.good_for
     if made_for:
         score = profile.confidence
@@ -78,12 +83,32 @@ def _fit(policy: Manifest, question: Question) -> Consideration:
     else:
         score = REFERENCE_SCORE
         reason = f"not made for {profile.workload_class}"
+    if neighbour is not None and score < NEIGHBOUR_SCORE:
+        score = NEIGHBOUR_SCORE
+    if neighbour is not None:
+        reason += f"; won for a similar fingerprint at ratio {neighbour.ratio:.2f}"
     score, memory = _remembered(score, past)
     reason += memory
     if policy.name in question.request.policies:
         score = max(score, ASKED_SCORE)
         reason += "; asked for by name"
     return Consideration(policy=policy.name, score=round(score, 3), reason=reason)
+
+
+def neighbours_winner(question: Question, policy: str) -> Outcome | None:
+    """The most telling outcome in which a policy was promoted for a similar fingerprint."""
+    manifest = question.policies[policy].manifest
+    return next(
+        (
+            each
+            for each in question.recollection.near
+            if each.policy == policy
+            and each.verdict == "promote"
+            and each.fingerprint.objective == question.fingerprint.objective
+            and manifest.is_whole(each.parameters)
+        ),
+        None,
+    )
 
 
 def _remembered(score: float, past: Sequence[Outcome]) -> tuple[float, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shared.policies import Manifest, Parameter
+    from shared.parameters import Parameter
+    from shared.policies import Manifest
 
 STEP = 4
 """How far a neighbour is: a factor for what is scaled by logarithm."""

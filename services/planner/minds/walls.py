@@ -20,6 +20,7 @@ from shared.errors import CoxswainError, MessageError, PlanError
 from shared.messages import Plan, decode, encode
 from shared.outcomes import FURTHEST_RATIO
 from shared.plain import is_plain, plain, texts
+from shared.policies import why_not_allowed
 from shared.tasks import end
 
 if TYPE_CHECKING:
@@ -117,7 +118,14 @@ def _typed(answer: object, wrong: Wrong) -> Plan:
 
 
 def _about_text(plan: Plan, _question: Question, wrong: Wrong) -> None:
-    for text in texts(msgspec.to_builtins(plan)):
+    told = msgspec.to_builtins(plan)
+    for each in told["candidates"]:
+        if each["made"] is not None:
+            # Hooks have lines. All else that is said of them is text like any other.
+            lines = each["made"].pop("source").replace("\t", " ").split("\n")
+            if not all(line.isascii() and line.isprintable() for line in lines):
+                raise wrong("hooks hide something", "lines of ASCII text", each["policy"])
+    for text in texts(told):
         if len(text) > MOST_CHARS:
             raise wrong("a text is too long", f"at most {MOST_CHARS} characters", len(text))
         if not is_plain(text):
@@ -165,11 +173,8 @@ def _about_candidates(plan: Plan, question: Question, wrong: Wrong) -> None:
         raise wrong(
             "it has too many candidates", f"at most {MOST_CANDIDATES}", len(plan.candidates)
         )
-    allowed = set(question.request.policies) or set(question.policies)
     seen: list[tuple[str, dict[str, int]]] = []
     for each in plan.candidates:
-        if each.policy not in allowed or each.policy not in question.policies:
-            raise wrong("a policy is not allowed", ", ".join(sorted(allowed)), each.policy)
         _about_candidate(each, question, wrong)
         if (each.policy, each.parameters) in seen:
             raise wrong("a candidate is there twice", "each once", each.policy)
@@ -177,7 +182,15 @@ def _about_candidates(plan: Plan, question: Question, wrong: Wrong) -> None:
 
 
 def _about_candidate(each: Candidate, question: Question, wrong: Wrong) -> None:
-    manifest = question.policies[each.policy].manifest
+    try:
+        policy = question.policies.policy(each.policy, each.made)
+    except CoxswainError as error:
+        raise wrong(error.what, error.expected, error.got) from error
+    if policy.made != each.made:
+        raise wrong("hooks that do not ship are not there", "their source", each.policy)
+    if why := why_not_allowed(policy, question.request):
+        raise wrong(f"a policy is not allowed: {why}", "one that is", each.policy)
+    manifest = policy.manifest
     if each.version != manifest.version:
         raise wrong(f"{each.policy} has another version", manifest.version, each.version)
     try:

@@ -19,8 +19,16 @@ from services.executor.gate.leave import (
 from services.executor.token import Provenance
 from shared.classes import WORKLOAD_CLASSES
 from shared.fingerprint import fingerprint, key
-from shared.messages import Budget, Objective, OptimizeRequest, Profile, Selector, TokenRequest
-from shared.policies import Catalogue
+from shared.messages import (
+    Budget,
+    Made,
+    Objective,
+    OptimizeRequest,
+    Profile,
+    Selector,
+    TokenRequest,
+)
+from shared.policies import Catalogue, Policy
 from tests.executor.tokens import artifact_of
 from tests.planner.world import inventory
 
@@ -54,9 +62,9 @@ def asked(age_s: float = 1.0, **request: Any) -> Asked:
     )
 
 
-def why(heard: Asked | None, wanted: TokenRequest = WANTED) -> str:
+def why(heard: Asked | None, wanted: TokenRequest = WANTED, policy: Policy = POLICY) -> str:
     known = fingerprints(HERE, WORKLOAD_CLASSES, OBJECTIVES)
-    return why_not_asked(wanted, heard, HERE, known, NOW)
+    return why_not_asked(wanted, policy, heard, HERE, known, NOW)
 
 
 def of_fingerprint(kernel: str) -> str:
@@ -159,3 +167,14 @@ def test_parameters_are_within_the_manifests_bounds_and_whole() -> None:
     assert "no parameter" in why_not_built(
         replace(WANTED, parameters=unknown), PROVENANCE, POLICY, TOOLS
     )
+
+
+def test_hooks_that_a_mind_has_made_are_signed_for_like_their_parent() -> None:
+    made = Made(parent="latency", source=POLICY.source, summary="the same again")
+    policy = Catalogue.load().make(made)
+    wanted = replace(WANTED, policy=policy.name)
+    assert why(asked(), wanted, policy) == ""
+    assert why(asked(policies=["latency"]), wanted, policy) == ""
+    assert "the request names fair" in why(asked(policies=["fair"]), wanted, policy)
+    assert "made by a mind" in why(asked(made=False), wanted, policy)
+    assert why(asked(made=False)) == ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,25 +23,31 @@ from services.planner.minds.llm.meter import Meter
 from services.planner.minds.llm.tools import (
     PROPOSE,
     ProposePlan,
+    WriteHooks,
     allowed_policies,
     answer,
     definitions,
+    made_of,
     plan_of,
     read_call,
 )
 from services.planner.minds.pairs import room_for
 from services.planner.minds.walls import checked
 from shared import attributes as names
-from shared.errors import CoxswainError, InputError, PlanError
+from shared.errors import CoxswainError, InputError, ManifestError, PlanError
+from shared.messages import Checked, CheckRequest, Plan
 from shared.plain import plain
+from shared.policies import Policy
 
 if TYPE_CHECKING:
     from services.planner.minds.llm.meter import Price
     from services.planner.minds.llm.model import Model
     from services.planner.minds.llm.stream import Answer, Block, ToolUse
     from services.planner.minds.question import Question
-    from shared.messages import Plan
     from shared.telemetry import Telemetry
+
+Check = Callable[[CheckRequest], Awaitable[Checked]]
+"""Asks the gate what it would say to hooks. Raises BusError."""
 
 PROMPT: Final = Path(__file__).parents[2] / "prompts" / "plan.md"
 MOST_ANSWERS: Final = 12
@@ -49,6 +56,8 @@ MOST_CALLS: Final = 6
 MOST_REPAIRS: Final = 3
 """Proposals that are refused, and answers that are none, before another mind is asked."""
 LLM_S: Final = 75.0
+REFUSED: Final = (InputError, PlanError, ManifestError)
+"""What the model itself got wrong."""
 _REMEMBERED: Final = 256
 """Optimizations whose meters are kept: a question may be put again."""
 
@@ -65,8 +74,10 @@ class LlmMind:
         price: Price,
         most_tokens: int,
         most_dollars: float,
+        check: Check,
     ) -> None:
         self._model = model
+        self._check = check
         self._telemetry = telemetry
         self._price = price
         self._most = most_tokens, most_dollars
@@ -121,9 +132,12 @@ class LlmMind:
             results: list[Block] = []
             refusals: list[str] = []
             for place, use in enumerate(said.calls):
-                outcome = self._use(use, question) if place < MOST_CALLS else _too_many()
-                if not isinstance(outcome, _Told):
+                outcome = await self._use(use, question) if place < MOST_CALLS else _too_many()
+                if isinstance(outcome, Plan):
                     return outcome
+                if outcome.written is not None:
+                    policies = question.policies.joined([outcome.written])
+                    question = replace(question, policies=policies)
                 if outcome.refusal:
                     refusals.append(outcome.text)
                 results.append(
@@ -188,7 +202,7 @@ class LlmMind:
                 raise PlanError(f"the model {self._model.name} refused to answer")
             return said
 
-    def _use(self, use: ToolUse, question: Question) -> Plan | _Told:
+    async def _use(self, use: ToolUse, question: Question) -> Plan | _Told:
         """What a call brings: the plan, if it is one that may be carried out, or an answer."""
         tool = plain(use.name, 60)
         with self._telemetry.span(
@@ -200,10 +214,27 @@ class LlmMind:
                 call = read_call(use.name, use.input)
                 if isinstance(call, ProposePlan):
                     return checked(plan_of(call, question, self.name), question, self.name)
+                if isinstance(call, WriteHooks):
+                    return await self._write(call, question)
                 return _Told(text=answer(call, question))
             except CoxswainError as error:
                 span.set({names.OUTCOME: "rejected", names.PROBLEM_TEXT: str(error)})
-                return _Told(text=str(error), refusal=isinstance(error, InputError | PlanError))
+                return _Told(text=str(error), refusal=isinstance(error, REFUSED))
+
+    async def _write(self, call: WriteHooks, question: Question) -> _Told:
+        """What the gate says to hooks. Raises InputError, ManifestError for what it is spared."""
+        policy = made_of(call, question, self.name, self._prompt_sha256)
+        assert policy.made is not None
+        said = await self._check(CheckRequest(policy=policy.name, made=policy.made))
+        if said.problem is not None:
+            return _Told(text=f"these hooks cannot be checked now: {said.problem}")
+        if said.reasons:
+            reasons = [
+                {"stage": each.stage, "rule": each.rule, "line": each.line, "text": each.text}
+                for each in said.reasons
+            ]
+            return _Told(text=f"the gate refuses these hooks: {as_data(reasons)}", refusal=True)
+        return _Told(text=as_data({"passed": policy.name}), written=policy)
 
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,6 +242,8 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     refusal: bool = False
+    written: Policy | None = None
+    """Hooks that have passed: they are known from now on."""
 
 
 def brief(question: Question) -> str:
@@ -229,6 +262,7 @@ def brief(question: Question) -> str:
         "rounds": question.request.budget.rounds,
         "most_candidates": room_for(question.request.budget.rounds),
         "policies_that_may_be_tried": allowed_policies(question),
+        "hooks_may_be_written": question.request.made,
         "outcomes_remembered": {
             "this": len(question.recollection.exact),
             "similar": len(question.recollection.near),

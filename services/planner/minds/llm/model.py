@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from services.planner.minds.llm.meter import Meter
     from services.planner.minds.llm.stream import Answer, Block
 
-MOST_OUTPUT: Final = 2048
-"""Tokens of one answer: a proposal has some 500."""
+MOST_OUTPUT: Final = 4096
+"""Tokens of one answer: a proposal has some 500, hooks with a thought before them some 2,000."""
 RETRIES: Final = 2
 QUOTED_CHARS: Final = 300
 """Of what a server says of an error."""

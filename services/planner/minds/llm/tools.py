@@ -5,21 +5,26 @@ A call is decoded strictly: what does not fit is refused with the reason, for th
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, field
 
+from services.planner.minds.candidates import candidate
 from services.planner.minds.llm.data import as_data
 from services.planner.minds.pairs import room_for, shared
 from shared.errors import InputError
-from shared.messages import Candidate, Consideration, Plan
+from shared.messages import Consideration, Made, Plan
+from shared.parameters import Parameter
+from shared.policies import why_not_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.planner.minds.question import Question
-    from shared.messages import Outcome
+    from shared.messages import Candidate, Outcome
+    from shared.policies import Policy
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +59,33 @@ class ReadPolicy(Call, frozen=True, kw_only=True):
 
     name: str
     part: Literal["manifest", "readme", "hooks"]
+
+
+class ReadGuide(Call, frozen=True, kw_only=True):
+    """How hooks are written: what they may know, what they answer, what the gate refuses."""
+
+
+class WriteHooks(Call, frozen=True, kw_only=True):
+    """Hooks of your own, for the gate to check.
+
+    Answered with the name under which read_policy and propose_plan know them from then on, or with
+    the gate's reasons.
+    """
+
+    parent: Annotated[
+        str, Meta(description="a policy that ships; settings of the frame are taken from it")
+    ]
+    summary: Annotated[
+        str, Meta(description="what they do, in a sentence", min_length=1, max_length=300)
+    ]
+    source: Annotated[
+        str, Meta(description="all four functions in C", min_length=1, max_length=8192)
+    ]
+    parameters: Annotated[
+        list[Parameter],
+        Meta(description="const volatile u64 or s64 of the source that may be tuned", max_length=8),
+    ] = field(default_factory=list)
+    revises: Annotated[str, Meta(description="the policy that these are a change of, if any")] = ""
 
 
 class ProposedCandidate(Call, frozen=True, kw_only=True):
@@ -92,12 +124,15 @@ class ProposePlan(Call, frozen=True, kw_only=True):
 
 
 C = TypeVar("C", bound=Call)
+GUIDE: Final = Path(__file__).parents[2] / "prompts" / "hooks.md"
 PROPOSE: Final = "propose_plan"
 CALLS: Final[dict[str, type[Call]]] = {
     "read_profile": ReadProfile,
     "recall": Recall,
     "list_policies": ListPolicies,
     "read_policy": ReadPolicy,
+    "read_guide": ReadGuide,
+    "write_hooks": WriteHooks,
     PROPOSE: ProposePlan,
 }
 
@@ -179,12 +214,7 @@ def _read_policy(call: ReadPolicy, question: Question) -> object:
         return policy.manifest
     if call.part == "hooks":
         return policy.source
-    try:
-        return (policy.directory / "README.md").read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"policy {policy.name} has no readme here", expected="its manifest, or its hooks"
-        ) from error
+    return policy.readme() or policy.manifest.summary
 
 
 _ANSWERS: Final[dict[type[Call], Callable[[Any, Question], object]]] = {
@@ -192,13 +222,17 @@ _ANSWERS: Final[dict[type[Call], Callable[[Any, Question], object]]] = {
     Recall: _recall,
     ListPolicies: _list_policies,
     ReadPolicy: _read_policy,
+    ReadGuide: lambda _call, _question: GUIDE.read_text(encoding="utf-8"),
 }
 
 
 def allowed_policies(question: Question) -> list[str]:
     """Those that the request allows: all, if it names none."""
-    named = set(question.request.policies)
-    return [name for name in question.policies if not named or name in named]
+    return [
+        policy.name
+        for policy in question.policies.values()
+        if not why_not_allowed(policy, question.request)
+    ]
 
 
 def plan_of(proposal: ProposePlan, question: Question, mind: str) -> Plan:
@@ -225,7 +259,7 @@ def plan_of(proposal: ProposePlan, question: Question, mind: str) -> Plan:
     return Plan(
         optimization=question.optimization,
         mind=mind,
-        kind="reconfigure" if proposal.candidates else "keep-default",
+        kind=_kind(proposal, question),
         considered=[
             Consideration(policy=each.policy, score=each.score, reason=_one_line(each.reason))
             for each in proposal.considered
@@ -239,16 +273,53 @@ def plan_of(proposal: ProposePlan, question: Question, mind: str) -> Plan:
     )
 
 
+def made_of(call: WriteHooks, question: Question, mind: str, prompt_sha256: str) -> Policy:
+    """The policy that was written, before the gate has seen it.
+
+    Raises InputError for what the request does not allow or nobody can build.
+    """
+    if call.revises and call.revises not in question.policies:
+        raise InputError(
+            "what it revises does not exist",
+            expected=", ".join(allowed_policies(question)),
+            got=call.revises[:80],
+        )
+    made = Made(
+        parent=call.parent,
+        source=call.source,
+        summary=_one_line(call.summary),
+        parameter=call.parameters,
+        revises=call.revises,
+        mind=mind,
+        prompt_sha256=prompt_sha256,
+    )
+    policy = question.policies.make(made)
+    if why := why_not_allowed(policy, question.request):
+        raise InputError("these hooks may not be tried", expected="what is allowed", got=why)
+    return policy
+
+
+def _kind(
+    proposal: ProposePlan, question: Question
+) -> Literal["reconfigure", "revise", "generate", "keep-default"]:
+    """The boldest of what it wants to have tried."""
+    if not proposal.candidates:
+        return "keep-default"
+    made = [question.policies[each.policy].made for each in proposal.candidates]
+    new = [each for each in made if each is not None]
+    if not new:
+        return "reconfigure"
+    return "revise" if all(each.revises for each in new) else "generate"
+
+
 def _candidate(proposed: ProposedCandidate, question: Question) -> Candidate:
-    manifest = question.policies[proposed.policy].manifest
-    return Candidate(
-        policy=manifest.name,
-        version=manifest.version,
-        parameters={**manifest.defaults, **proposed.parameters},
+    return candidate(
+        question.policies[proposed.policy],
+        proposed.parameters,
         why=_one_line(proposed.why),
-        predicted_ratio=proposed.predicted_ratio,
-        predicted_low=proposed.predicted_low,
-        predicted_high=proposed.predicted_high,
+        ratio=proposed.predicted_ratio,
+        low=proposed.predicted_low,
+        high=proposed.predicted_high,
         origin="model",
     )
 
