@@ -97,6 +97,7 @@ CHANNELS: tuple[Channel, ...] = (
     _question("executor", "state", m.StateRequest, m.SchedulerState, of_host=True),
     _question("executor", "revert", m.RevertRequest, m.SchedulerState, of_host=True),
     _question("executor", "reset", m.ResetRequest, m.SchedulerState, of_host=True),
+    _question("executor", "check", m.CheckRequest, m.Checked),
     _question("executor", "token", m.TokenRequest, m.TokenReply, of_host=True),
     _command("observer", "profile", m.ProfileCommand, of_host=True),
     _command("observer", "probe", m.ProbeCommand, of_host=True),

@@ -21,6 +21,7 @@ from shared.errors import MessageError, Problem
 from shared.parameters import Parameter
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+NameIfAny = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Neighbours = Annotated[list[Name], Meta(max_length=3)]
 """Workloads that run beside another one: each more makes a round longer and says less of each."""
@@ -392,9 +393,9 @@ class Made(Part, frozen=True, kw_only=True):
     source: Annotated[str, Meta(min_length=1, max_length=8192)]
     summary: Annotated[str, Meta(min_length=1, max_length=300)]
     parameter: Annotated[list[Parameter], Meta(max_length=8)] = field(default_factory=list)
-    revises: Name | Literal[""] = ""
+    revises: NameIfAny = ""
     """The policy that they are a new wording of; empty if they were written anew."""
-    mind: Name | Literal[""] = ""
+    mind: NameIfAny = ""
     """Who wrote them."""
     prompt_sha256: str = ""
     """What told the writer how, if that was a prompt."""

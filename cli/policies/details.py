@@ -17,7 +17,6 @@ from cli.policies.known import Answer, ask
 from services.learner.repository import Repository
 from services.learner.repository import policy as answer
 from shared.errors import RemoteError
-from shared.parameters import Parameter
 from shared.policies import Catalogue, Policy
 from shared.repository import PolicyRecord, PolicyRequest
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from shared.messages import Fingerprint
+    from shared.parameters import Parameter
     from shared.repository import BuiltArtifact, FingerprintRecord, Tried
 
 

@@ -85,7 +85,7 @@ def known(
         report=compose(record, life, {}),
         now_unix_ns=at_ns + STEP_NS,
         trace=Trace(trace_id=record.trace_id, spans=tuple(spans)) if spans else None,
-        policies=gather.written(),
+        policies=gather.written(record),
         workload=gather.workload_of(record.request.workload),
         recalled=recalled,
         states=states or {},

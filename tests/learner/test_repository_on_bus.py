@@ -6,16 +6,22 @@ import asyncio
 import time
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from services.learner.service import Learner
 from shared.bus import Bus
 from shared.bus.server import free_port
-from shared.messages import BuildCommand
-from shared.policies import Catalogue
+from shared.errors import RemoteError
+from shared.messages import BuildCommand, Checked, CheckRequest, Made
+from shared.policies import Catalogue, made_name
 from shared.repository import (
+    PolicyEvent,
     PolicyHistory,
     PolicyHistoryRequest,
+    PolicyHits,
     PolicyRecord,
     PolicyRequest,
+    PolicySearchRequest,
 )
 from shared.telemetry import start_telemetry
 from tests.metrics.test_services import service
@@ -27,32 +33,75 @@ async def test_what_a_gate_builds_is_told_with_its_source_its_proof_and_its_time
     began = time.time_ns()
     telemetry = start_telemetry("learner", publish=None)
     await Learner(bus, telemetry).start()
-    good = Catalogue.load()["fifo"]
-    other = good.source + "\n/* revised */\n"
-    sources = {"shipped": "", "revised": other, "broken": "int main(void) { return nothing; }\n"}
-    for name, source in sources.items():
-        command = BuildCommand(optimization=name, policy="fifo", source=source)
+    catalogue = Catalogue.load()
+    revised = Made(
+        parent="fifo",
+        source=catalogue["fifo"].source + "\n/* revised */\n",
+        summary="the same with a word more",
+        parameter=catalogue["fifo"].manifest.parameter,
+        revises="fifo",
+        mind="llm",
+    )
+    broken = replace(revised, source="int main(void) { return nothing; }\n")
+    orders = {
+        "shipped": BuildCommand(optimization="shipped", policy="fifo"),
+        "revised": BuildCommand(optimization="revised", policy=made_name(revised), made=revised),
+        "broken": BuildCommand(optimization="broken", policy=made_name(broken), made=broken),
+        # Nobody's own hooks are built under a name that others have earned.
+        "false": BuildCommand(optimization="false", policy="fifo", made=revised),
+    }
+    for name, command in orders.items():
         await bus.publish(bus.subjects.command("executor", "build"), command, message_id=name)
     about = bus.subjects.endpoint("learner", "history")
-    asked = PolicyHistoryRequest(policy="fifo")
+
+    async def history(policy: str) -> list[PolicyEvent]:
+        try:
+            asked = PolicyHistoryRequest(policy=policy)
+            return (await bus.ask(about, asked, PolicyHistory, timeout_s=10)).events
+        except RemoteError:
+            return []
+
     gate = ("services.executor", "--role", "gate")
     async with service(bus, nats_url, tmp_path, f"127.0.0.1:{free_port()}", *gate):
         async with asyncio.timeout(120):
-            while True:
-                events = (await bus.ask(about, asked, PolicyHistory, timeout_s=10)).events
-                if len(events) == len(sources):
-                    break
-                await asyncio.sleep(0.05)
-    assert {each.optimization: each.kind for each in events} == {
-        "shipped": "built",
-        "revised": "built",
-        "broken": "rejected",
-    }
-    assert all(began <= each.unix_ns <= time.time_ns() for each in events)
+            for order in orders.values():
+                while not await history(order.policy):  # noqa: ASYNC110 - another process works
+                    await asyncio.sleep(0.05)
+        checked = {
+            name: await bus.ask(
+                bus.subjects.endpoint("executor", "check"),
+                CheckRequest(policy=made_name(made), made=made),
+                Checked,
+                timeout_s=60,
+            )
+            for name, made in {"revised": revised, "broken": broken}.items()
+        }
+        # Who asks gets what a build gets, and nothing is kept of it.
+        assert (checked["revised"].reasons, checked["revised"].problem) == ([], None)
+        assert checked["revised"].evidence["insns_rank"] > 0
+        assert checked["broken"].reasons
+        assert len(await history(made_name(revised))) == 1
+    events = {name: await history(order.policy) for name, order in orders.items()}
+    told = {name: [each.kind for each in events[name]] for name in ("revised", "broken")}
+    assert told == {"revised": ["built"], "broken": ["rejected"]}
+    assert [each.optimization for each in events["shipped"]] == ["shipped"]
+    assert all(began <= each.unix_ns <= time.time_ns() for each in events["shipped"])
     subject = bus.subjects.endpoint("learner", "policy")
-    told = await bus.ask(subject, PolicyRequest(policy="fifo"), PolicyRecord, timeout_s=10)
-    origins = {each.optimization: each.shipped for each in told.artifacts}
-    assert origins == {"shipped": True, "revised": False}
-    assert all(each.artifact.evidence["insns_rank"] > 0 for each in told.artifacts)
-    assert told.rejected == 1
+    shipped, made = [
+        await bus.ask(subject, PolicyRequest(policy=name), PolicyRecord, timeout_s=10)
+        for name in ("fifo", made_name(revised))
+    ]
+    assert [each.shipped for each in shipped.artifacts] == [True]
+    assert shipped.made is None
+    assert made.made == revised
+    assert made.about.summary == revised.summary
+    assert [each.shipped for each in made.artifacts] == [False]
+    assert made.artifacts[0].artifact.evidence["insns_rank"] > 0
+    hits = await bus.ask(
+        bus.subjects.endpoint("learner", "search"),
+        PolicySearchRequest(words="a word more"),
+        PolicyHits,
+        timeout_s=10,
+    )
+    assert hits.hits[0].about.policy == made_name(revised)
     await telemetry.shutdown()

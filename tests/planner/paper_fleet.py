@@ -127,9 +127,12 @@ class PaperFleet:
             await records.put(f"{each.host}.inventory", each)
             self._hosts[each.host] = each
             self._serve(each.host)
+        await self._open_gate()
+        self._beating = asyncio.create_task(self._beat())
+
+    async def _open_gate(self) -> None:
         consumer = self.bus.subjects.consumer("executor", "gate")
         self.bus.consume("COMMANDS", consumer, {"build": (BuildCommand, self._build)})
-        self._beating = asyncio.create_task(self._beat())
 
     async def stop(self) -> None:
         if self._beating is not None:

@@ -417,7 +417,7 @@ async def fleet(bus: Bus) -> AsyncIterator[PaperFleet]:
 
 
 def asker(model: Model) -> Callable[[Telemetry], LlmMind]:
-    return lambda telemetry: LlmMind(model, telemetry, PRICE, 1_000_000, 10.0)
+    return lambda telemetry: LlmMind(model, telemetry, PRICE, 1_000_000, 10.0, nobody_checks)
 
 
 @pytest.mark.parametrize("case", ["too many requests", "truncated JSON", "a refusal", "only talk"])
@@ -498,6 +498,8 @@ def test_every_tool_has_a_schema_that_the_api_takes() -> None:
         assert tool["input_schema"]["additionalProperties"] is False
     propose = definitions()[-1]["input_schema"]
     assert set(propose["$defs"]) == {"ProposedCandidate", "ProposedScore"}
+    write = next(each for each in definitions() if each["name"] == "write_hooks")
+    assert set(write["input_schema"]["$defs"]) == {"Parameter"}
 
 
 def test_what_a_model_costs() -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.planner.minds.candidates import candidate
-from services.planner.minds.pairs import CONFIRM_PAIRS, room_for, shared
+from services.planner.minds.pairs import room_for, shared
+from services.planner.minds.recall import confirmation
 from services.planner.minds.rules import WORTH_TRYING, consider, expectation, neighbours_winner
 from services.planner.minds.search import neighbours
-from shared.messages import Outcome, Plan
+from shared.messages import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,39 +29,14 @@ class EmbeddedMind:
 
     async def plan(self, question: Question) -> Plan:
         """Confirm what won before; else try what fits best, and neighbours of it."""
+        confirmed = confirmation(question, self.name)
+        if confirmed is not None:
+            return confirmed
         considered = consider(question)
-        winner = _remembered_winner(question, considered)
-        if winner is not None:
-            return self._confirm(question, considered, winner)
         fitting = [c for c in considered if c.score >= WORTH_TRYING]
         if not fitting:
             return self._keep_default(question, considered)
         return self._search(question, considered, fitting)
-
-    def _confirm(
-        self, question: Question, considered: list[Consideration], winner: Outcome
-    ) -> Plan:
-        again = candidate(
-            question.policies[winner.policy],
-            winner.parameters,
-            why=f"won for this fingerprint in {winner.optimization}",
-            ratio=winner.ratio,
-            low=winner.low,
-            high=winner.high,
-            origin="recall",
-        )
-        return Plan(
-            optimization=question.optimization,
-            mind=self.name,
-            kind="reconfigure",
-            considered=considered,
-            candidates=[again],
-            why=f"{winner.policy} won here before at ratio {winner.ratio:.2f}"
-            f" [{winner.low:.2f}, {winner.high:.2f}]; confirm it, search nothing",
-            evidence=_evidence(question),
-            confirm_pairs=min(question.request.budget.rounds, CONFIRM_PAIRS),
-            recalled=winner.optimization,
-        )
 
     def _keep_default(self, question: Question, considered: list[Consideration]) -> Plan:
         profile = question.profile
@@ -72,7 +48,7 @@ class EmbeddedMind:
             candidates=[],
             why=f"no policy fits {profile.workload_class}"
             f" (confidence {profile.confidence:.2f}) well enough to be worth a trial",
-            evidence=_evidence(question),
+            evidence=dict(question.profile.features),
         )
 
     def _search(
@@ -97,26 +73,10 @@ class EmbeddedMind:
             considered=considered,
             candidates=candidates,
             why=f"{best.policy} fits best: {best.reason}; {how}",
-            evidence=_evidence(question),
+            evidence=dict(question.profile.features),
             screen_pairs=screen,
             confirm_pairs=confirm,
         )
-
-
-def _remembered_winner(question: Question, considered: Sequence[Consideration]) -> Outcome | None:
-    """The best candidate that was promoted on this fingerprint and may still be tried.
-
-    It is a manifest of now that says what can be tried; memories may be older, or made up.
-    """
-    scores = {c.policy: c.score for c in considered}
-    for outcome in question.recollection.exact:
-        if (
-            outcome.verdict == "promote"
-            and scores.get(outcome.policy, 0.0) >= WORTH_TRYING
-            and question.policies[outcome.policy].manifest.is_whole(outcome.parameters)
-        ):
-            return outcome
-    return None
 
 
 def _candidates(question: Question, fitting: Sequence[Consideration]) -> list[Candidate]:
@@ -158,8 +118,3 @@ def _candidates(question: Question, fitting: Sequence[Consideration]) -> list[Ca
         for place, each in enumerate(found)
         if (each.policy, each.parameters) not in [(e.policy, e.parameters) for e in found[:place]]
     ]
-
-
-def _evidence(question: Question) -> dict[str, float]:
-    """The profile's numbers that the class rests on."""
-    return dict(question.profile.features)

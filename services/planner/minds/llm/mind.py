@@ -32,6 +32,7 @@ from services.planner.minds.llm.tools import (
     read_call,
 )
 from services.planner.minds.pairs import room_for
+from services.planner.minds.recall import confirmation
 from services.planner.minds.walls import checked
 from shared import attributes as names
 from shared.errors import CoxswainError, InputError, ManifestError, PlanError
@@ -91,7 +92,13 @@ class LlmMind:
         ]
 
     async def plan(self, question: Question) -> Plan:
-        """Ask until there is a plan. Raises PlanError, with its cost, if there is none."""
+        """Ask until there is a plan. Raises PlanError, with its cost, if there is none.
+
+        What won here before is confirmed without a word: that costs nothing.
+        """
+        known = confirmation(question, self.name)
+        if known is not None:
+            return known
         with self._telemetry.span(
             "invoke_agent",
             of=self.name,
