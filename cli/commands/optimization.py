@@ -37,6 +37,12 @@ def optimize(
         bool,
         typer.Option("--alone", help="No neighbours but those, whatever a host keeps for others."),
     ] = False,
+    made: Annotated[
+        bool,
+        typer.Option(
+            "--made/--no-made", help="Try hooks that a mind has written, or only what ships."
+        ),
+    ] = True,
     label: Annotated[
         list[str] | None,
         typer.Option(
@@ -161,6 +167,7 @@ def optimize(
         workload=workload,
         beside=beside or [],
         alone=alone,
+        made=made,
         hosts=[name.strip() for name in hosts.split(",") if name.strip()],
         rounds=rounds,
         seconds=seconds,

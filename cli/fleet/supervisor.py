@@ -162,6 +162,7 @@ class Supervisor:
         if name == "gate":
             environment["COX_SIGNING_SEEDS"] = str(signing().seeds)
             environment["COX_SANDBOX"] = "on" if self._settings.sandbox else "off"
+            environment["COX_MADE"] = "on" if self._settings.made else "off"
         if name != "planner":
             environment["ANTHROPIC_API_KEY"] = ""  # as good as none; it is nobody else's
         return Child(name, arguments, environment, logs_dir() / f"{name}.log", self._wake.set)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from shared.bus import Bus
 from shared.bus.server import free_port
-from shared.messages import BuildCommand, Objective, RememberCommand, Round, TrialSpec
-from shared.policies import Catalogue
+from shared.messages import BuildCommand, Made, Objective, RememberCommand, Round, TrialSpec
+from shared.policies import made_name
 from tests.executor.tokens import Signing
 from tests.metrics.conftest import scraped
 
@@ -91,12 +91,13 @@ async def test_the_gate_shows_builds_and_rejections(
     bus: Bus, nats_url: str, tmp_path: Path
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
-    good = Catalogue.load()["fifo"]
-    for name, source in (("good", good.source), ("bad", "int main(void) { return nothing; }\n")):
+    bad = Made(parent="fifo", source="int main(void) { return nothing; }\n", summary="bad")
+    for command in (
+        BuildCommand(optimization="good", policy="fifo"),
+        BuildCommand(optimization="bad", policy=made_name(bad), made=bad),
+    ):
         await bus.publish(
-            bus.subjects.command("executor", "build"),
-            BuildCommand(optimization=name, policy="fifo", source=source),
-            message_id=name,
+            bus.subjects.command("executor", "build"), command, message_id=command.optimization
         )
     gate = ("services.executor", "--role", "gate")
     async with service(bus, nats_url, tmp_path, address, *gate):

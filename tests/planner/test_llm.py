@@ -382,7 +382,7 @@ async def test_text_of_hosts_cannot_leave_its_marks() -> None:
         asked,
         profile=replace(asked.profile, summary=hostile, features={hostile: 1.0}),
         recollection=replace(
-            asked.recollection, exact=[replace(outcome(asked, "promote"), reasons=[hostile])]
+            asked.recollection, exact=[replace(outcome(asked, "revert"), reasons=[hostile])]
         ),
     )
     with messages_api(
@@ -459,6 +459,19 @@ async def test_a_models_plan_is_carried_out(
     assert state.costs["plan"].tokens == 240
     assert state.winner is not None
     assert state.winner.candidate.origin == "model"
+
+
+async def test_no_model_hears_of_what_won_here_before() -> None:
+    asked = question()
+    asked = replace(
+        asked, recollection=replace(asked.recollection, exact=[outcome(asked, "promote")])
+    )
+    with messages_api(failure(500, "api_error")) as api:
+        async with asking(api) as (llm, _):
+            plan = checked(await llm.plan(asked), asked, "llm")
+    assert api.requests == []
+    assert (plan.recalled, plan.cost.tokens) == ("o1", 0)
+    assert [each.origin for each in plan.candidates] == ["recall"]
 
 
 async def test_which_minds_are_asked() -> None:

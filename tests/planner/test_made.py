@@ -26,8 +26,8 @@ BOOST = Parameter(name="short_ns", summary="short", unit="ns", low=1, high=10, d
 MADE = Made(parent="latency", source=SOURCE, summary="who sleeps soon goes first", mind="llm")
 
 
-def plan_with(made: Made, **other: object) -> Plan:
-    policy = CATALOGUE.make(made)
+def plan_with(hooks: Made, **other: object) -> Plan:
+    policy = CATALOGUE.make(hooks)
     each = candidate(policy, {}, why="it fits", ratio=0.5, low=0.4, high=0.6, origin="model")
     return Plan(
         optimization="o2",

@@ -16,6 +16,10 @@ MAX_STACK_BYTES: Final = 512
 """The kernel's own limit (MAX_BPF_STACK), shared with the frame's program that calls the hook."""
 
 
+FACTS_BYTES: Final = {"task": 128, "cpu": 72}
+"""Sizes of struct cox_task and struct cox_cpu (bpf/include/cox/hooks.h)."""
+
+
 class Pointer(NamedTuple):
     """An address: into what ("either": one of those that may be read), and how far.
 
@@ -50,7 +54,8 @@ def follow(body: Mapping[int, Insn], start: int, references: Collection[int]) ->
 
     Then one forward pass is enough: by the time a slot is looked at, all of its predecessors have
     been. `references` are the slots whose 64-bit immediate is an address of read-only data. How
-    far behind an address a load may reach is left to the kernel's verifier, which knows sizes.
+    far into those a load may reach, and where an offset depends on data, is left to the kernel's
+    verifier.
     """
     found: list[Complaint] = []
     deepest = 0
@@ -87,7 +92,11 @@ def _foreign(insn: Insn, state: State) -> str:
         base = state.get(insn.src)
         if base is None:
             return "a hook reads only its two arguments, its constants and its own stack"
-        if base.into != "stack" or base.offset is None:
+        if base.offset is None:
+            return ""
+        if base.into in FACTS_BYTES:
+            return _beyond(base.into, base.offset + insn.off, insn.bytes)
+        if base.into != "stack":
             return ""
     elif insn.kind in {bpf.ST, bpf.STX}:
         base = state.get(insn.dst)
@@ -101,6 +110,13 @@ def _foreign(insn: Insn, state: State) -> str:
     if not -MAX_STACK_BYTES <= first <= -insn.bytes:
         return f"stack offset {first} is outside of the hook's {MAX_STACK_BYTES} bytes"
     return ""
+
+
+def _beyond(facts: str, first: int, count: int) -> str:
+    size = FACTS_BYTES[facts]
+    if 0 <= first <= size - count:
+        return ""
+    return f"bytes {first} to {first + count - 1} of struct cox_{facts}, which has {size}"
 
 
 def _stack_offset(insn: Insn, state: State) -> int | None:

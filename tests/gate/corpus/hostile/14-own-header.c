@@ -8,7 +8,7 @@
 #include "cox/types.h"
 
 struct cox_task {
-	u64 longer[4096];
+	u64 other[16];
 };
 struct cox_cpu {
 	u64 now_ns;
@@ -16,7 +16,7 @@ struct cox_cpu {
 
 s64 cox_rank(const struct cox_task *task, const struct cox_cpu *cpu)
 {
-	return (s64)task->longer[4000];
+	return (s64)task->other[15];
 }
 
 u64 cox_slice(const struct cox_task *task, const struct cox_cpu *cpu)
