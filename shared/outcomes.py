@@ -21,6 +21,9 @@ EXACT_LIMIT: Final = 20
 NEAR_LIMIT: Final = 10
 """Outcomes of a recollection: under the same fingerprint, and under similar ones."""
 
+MADE_LIMIT: Final = 8
+"""Sources of a recollection: a message holds 512 KiB, hooks have 8 KiB at the most."""
+
 FURTHEST_RATIO: Final = 1e6
 """The judge cuts ratios to this and its inverse (`services/learner/question.py`)."""
 

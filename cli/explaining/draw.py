@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
 from rich.padding import Padding
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +14,7 @@ from cli.explaining.queue import COUNTERS, mean_wait_ms
 from cli.follow.narrate import TERMINAL_STYLES, VERDICT_STYLES, parameters, untold
 from cli.follow.views import PHASES
 from cli.output import plain_table
-from cli.policies.wording import origin
+from cli.policies.wording import hooks, origin
 from cli.report.table import STATE_STYLES
 
 if TYPE_CHECKING:
@@ -349,7 +348,7 @@ def _policies(policies: Sequence[PolicyWords]) -> Iterator[RenderableType]:
             yield _row("hooks", policy.overview)
         if policy.made is not None:
             yield _row("made", Text(origin(policy.made)))
-            yield Padding(Syntax(policy.made.source.strip(), "c", theme="ansi_dark"), (0, 0, 0, 4))
+            yield Padding(hooks(policy.made), (0, 0, 0, 4))
         if policy.when_not:
             yield _row("not for", policy.when_not)
         if policy.longest_wait_s is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -49,7 +48,7 @@ async def show_policy(name: str, version: str, *, as_json: bool) -> None:
         return
     show(_details(policy) if policy is not None else _head(known))
     if known.made is not None:
-        show(Syntax(known.made.source.strip(), "c", theme="ansi_dark"))
+        show(wording.hooks(known.made))
     if without:
         show(wording.without(without))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from rich.syntax import Syntax
 from rich.text import Text
 
 from cli import figures
@@ -22,6 +23,11 @@ def origin(made: Made) -> str:
     by = f"written by {made.mind or 'an unknown mind'}, in the frame of {made.parent}"
     by += f", a change of {made.revises}" if made.revises else ""
     return f"{by}; prompt {made.prompt_sha256[:12]}" if made.prompt_sha256 else by
+
+
+def hooks(made: Made) -> Syntax:
+    """Their source."""
+    return Syntax(made.source.strip(), "c", theme="ansi_dark")
 
 
 def without(reason: str) -> Text:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -41,7 +41,7 @@ from shared.messages import (
     decode,
 )
 from shared.metrics import declared
-from shared.outcomes import sound
+from shared.outcomes import MADE_LIMIT, sound
 from shared.plain import plain
 from shared.policies import Catalogue
 from shared.repository import (
@@ -66,9 +66,6 @@ if TYPE_CHECKING:
     from shared.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
-
-MOST_SOURCES: Final = 8
-"""Of a recollection: a message holds 512 KiB, hooks have 8 KiB at the most."""
 
 M = TypeVar("M", bound=Message)
 
@@ -325,7 +322,7 @@ def sources(repository: Repository, told: Recollection) -> list[Made]:
     """The hooks that do not ship of the policies that are told of, the best told first."""
     names = dict.fromkeys(each.policy for each in (*told.exact, *told.near))
     known = [made for made in map(repository.made, names) if made is not None]
-    return known[:MOST_SOURCES]
+    return known[:MADE_LIMIT]
 
 
 def _each(heard: str, take: Callable[[str, bytes], None]) -> Callable[[Msg], Awaitable[None]]:

@@ -14,7 +14,7 @@ from services.planner.minds.walls import MIND_S, MOST_PLANS, ask
 from shared import attributes as names
 from shared.errors import BusError, CoxswainError, PlanError
 from shared.messages import Cost, Declined, Plan, PlanCommand, RecallRequest, Recollection
-from shared.outcomes import EXACT_LIMIT, NEAR_LIMIT, kept, unsound
+from shared.outcomes import EXACT_LIMIT, MADE_LIMIT, NEAR_LIMIT, kept, unsound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from shared.telemetry import Telemetry
 
 RECALL_S = 5.0
-
-MOST_MADE = 8
-"""Policies that minds have made and that are looked at again."""
 
 FIRST_SHARE = 0.8
 """Of the time that is left, for a mind after which another one may be asked."""
@@ -166,7 +163,7 @@ class Thinking:
 def _made(policies: Catalogue, told: Recollection) -> list[Policy]:
     """Policies that minds have made before. Who told us of them may have told anything."""
     found = []
-    for made in told.made[:MOST_MADE]:
+    for made in told.made[:MADE_LIMIT]:
         try:
             found.append(policies.make(made))
         except CoxswainError as error:

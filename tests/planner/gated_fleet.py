@@ -123,7 +123,7 @@ async def play(session: Session, nats_url: str) -> Played:
         with messages_api(*session.turns) as api:
             model = Model("claude-of-paper", KEY, api.url)
             try:
-                state = await asyncio.shield(_optimized(bus, nats_url, subjects, model))
+                state = await _optimized(bus, nats_url, subjects, model)
             finally:
                 await model.close()
                 await fleet.stop()

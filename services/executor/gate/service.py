@@ -142,13 +142,7 @@ class Gate:
         match result:
             case Rejected(stage=stage, reasons=reasons):
                 # A rejection is what the gate is for: an outcome, not an error.
-                span.set(
-                    {
-                        names.OUTCOME: "rejected",
-                        names.GATE_STAGE: stage,
-                        names.GATE_REASONS: [f"{r.rule}: {r.text}" for r in reasons],
-                    }
-                )
+                _mark_rejected(span, result)
                 self._telemetry.metrics.count(declared.REJECTIONS, stage=stage)
                 log.info("gate.rejected", policy=command.policy, stage=stage)
                 return Built(
@@ -195,15 +189,19 @@ class Gate:
                 return Checked(problem=error.problem, seconds=time.monotonic() - started)
             seconds = time.monotonic() - started
             if isinstance(result, Rejected):
-                span.set(
-                    {
-                        names.OUTCOME: "rejected",
-                        names.GATE_STAGE: result.stage,
-                        names.GATE_REASONS: [f"{r.rule}: {r.text}" for r in result.reasons],
-                    }
-                )
+                _mark_rejected(span, result)
                 return Checked(reasons=result.reasons, seconds=seconds)
             return Checked(evidence=result.artifact.evidence, seconds=seconds)
+
+
+def _mark_rejected(span: Span, result: Rejected) -> None:
+    span.set(
+        {
+            names.OUTCOME: "rejected",
+            names.GATE_STAGE: result.stage,
+            names.GATE_REASONS: [f"{r.rule}: {r.text}" for r in result.reasons],
+        }
+    )
 
 
 @contextlib.asynccontextmanager

@@ -9,6 +9,7 @@ from shared.messages import Candidate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from shared.messages import Outcome
     from shared.policies import Policy
 
 
@@ -33,4 +34,17 @@ def candidate(
         predicted_high=high,
         origin=origin,
         made=policy.made,
+    )
+
+
+def remembered(policy: Policy, outcome: Outcome, why: str) -> Candidate:
+    """What was tried then, expected to do what it did."""
+    return candidate(
+        policy,
+        outcome.parameters,
+        why=f"{why} in {outcome.optimization}",
+        ratio=outcome.ratio,
+        low=outcome.low,
+        high=outcome.high,
+        origin="recall",
     )

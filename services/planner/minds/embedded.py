@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.planner.minds.candidates import candidate
+from services.planner.minds.candidates import candidate, remembered
 from services.planner.minds.pairs import room_for, shared
 from services.planner.minds.recall import confirmation
 from services.planner.minds.rules import WORTH_TRYING, consider, expectation, neighbours_winner
@@ -101,18 +101,7 @@ def _candidates(question: Question, fitting: Sequence[Consideration]) -> list[Ca
     found = [firsts[0], *around[:1], *firsts[1:2], *around[1:]]
     won = neighbours_winner(question, best.name)
     if won is not None:
-        found.insert(
-            0,
-            candidate(
-                best,
-                won.parameters,
-                why=f"won for a similar fingerprint in {won.optimization}",
-                ratio=won.ratio,
-                low=won.low,
-                high=won.high,
-                origin="recall",
-            ),
-        )
+        found.insert(0, remembered(best, won, "won for a similar fingerprint"))
     return [
         each
         for place, each in enumerate(found)

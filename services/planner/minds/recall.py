@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.planner.minds.candidates import candidate
+from services.planner.minds.candidates import remembered
 from services.planner.minds.pairs import CONFIRM_PAIRS
 from services.planner.minds.rules import WORTH_TRYING, consider
 from shared.messages import Plan
@@ -22,15 +22,7 @@ def confirmation(question: Question, mind: str) -> Plan | None:
     winner = _remembered_winner(question, considered)
     if winner is None:
         return None
-    again = candidate(
-        question.policies[winner.policy],
-        winner.parameters,
-        why=f"won for this fingerprint in {winner.optimization}",
-        ratio=winner.ratio,
-        low=winner.low,
-        high=winner.high,
-        origin="recall",
-    )
+    again = remembered(question.policies[winner.policy], winner, "won for this fingerprint")
     return Plan(
         optimization=question.optimization,
         mind=mind,
