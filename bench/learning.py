@@ -19,13 +19,15 @@ import statistics
 import sys
 import time
 from asyncio import run
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from services.learner.judge import decide, judge
 from services.learner.memory import Memory
-from services.planner.machine.trying import MIN_PAIRS
+from services.planner.machine.trying import AFRESH_PAIRS, MIN_PAIRS, ONWARD_PAIRS
 from services.planner.minds import Question
 from services.planner.minds.embedded import EmbeddedMind
 from services.planner.minds.search import STEP, neighbours
@@ -39,13 +41,16 @@ from shared.messages import (
     Objective,
     OptimizeRequest,
     Outcome,
+    Plan,
     Profile,
     RecallRequest,
     Recollection,
     Round,
     TrialSpec,
+    Vouched,
 )
 from shared.policies import Catalogue
+from shared.statistics import LOOK_AGAIN
 
 RESULTS = Path(__file__).parent / "results"
 MONTH = 30
@@ -144,6 +149,78 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """Promoted, though truly worse than the default."""
 
 
+Trial = Callable[[Candidate, str, int, int, int], Judged]
+"""A candidate's trial: its stage, pairs before the first look, pairs at the most, its number."""
+
+
+class Request:
+    """A plan carried out without a host, as services/planner/machine/trying.py does it."""
+
+    def __init__(self, plan: Plan, trial: Trial) -> None:
+        self.trials: list[tuple[Candidate, Judged]] = []
+        self._plan, self._trial = plan, trial
+        self._confirmed = 0
+
+    @property
+    def rounds(self) -> int:
+        """What it took so far."""
+        return sum(said.pairs for _, said in self.trials)
+
+    def kept(self) -> Candidate | None:
+        """What runs at the end; None for the default."""
+        plan = self._plan
+        if not plan.again:
+            return self._searched(plan.candidates, plan.screen_pairs, plan.confirm_pairs)
+        first = plan.candidates[0]
+        said = self._tried(first, "confirm", LOOK_AGAIN, LOOK_AGAIN)
+        left = ROUNDS - self.rounds
+        if said.verdict == "promote":
+            onward = plan.onward[:1]
+            if not onward or left < MIN_PAIRS:
+                return first
+            further = self._tried(onward[0], "confirm", MIN_PAIRS, min(left, ONWARD_PAIRS))
+            better = further.verdict == "promote" and further.ratio < said.ratio
+            return onward[0] if better else first
+        known = [] if said.verdict == "revert" else [first]
+        room = (left - MIN_PAIRS) // plan.instead_pairs
+        new = [each for each in plan.instead if key_of(each) != key_of(first)]
+        new = new[: room if known else max(1, room)]
+        screen = plan.instead_pairs if len(known) + len(new) > 1 else 0
+        return self._searched([*known, *new], screen, AFRESH_PAIRS)
+
+    def _searched(self, candidates: list[Candidate], screen: int, confirm: int) -> Candidate | None:
+        """Screen what has no estimate yet, then confirm the best."""
+        tried = {key_of(each): said for each, said in self.trials}
+        before = self._confirmed
+        estimates: list[tuple[float, int]] = []
+        for place, each in enumerate(candidates):
+            said = tried.get(key_of(each))
+            if said is None and screen:
+                said = self._tried(each, "screen", min(MIN_PAIRS, screen), screen)
+            estimates.append(
+                (math.log(each.predicted_ratio if said is None else said.ratio), place)
+            )
+        for estimate, place in sorted(estimates):
+            left = ROUNDS - self.rounds
+            if left < MIN_PAIRS or (self._confirmed > before and estimate >= 0):
+                return None
+            said = self._tried(candidates[place], "confirm", MIN_PAIRS, min(left, confirm))
+            if said.verdict == "promote":
+                return candidates[place]
+        return None
+
+    def _tried(self, each: Candidate, stage: str, least: int, most: int) -> Judged:
+        said = self._trial(each, stage, least, most, self._confirmed)
+        self._confirmed += stage == "confirm"
+        self.trials.append((each, said))
+        return said
+
+
+def key_of(each: Candidate | Outcome) -> tuple[str, str, tuple[tuple[str, int], ...]]:
+    """Which candidate it is."""
+    return each.policy, each.version, tuple(sorted(each.parameters.items()))
+
+
 class World:
     """Kinds of hosts over time, the same for every run with a seed."""
 
@@ -164,6 +241,8 @@ class World:
         for kind in self._kinds:
             kind.draw(self._rng, self.policies, rows)
         self._seed, self._days, self._per_day = seed, days, per_day
+        self._promoted: set[tuple[str, tuple[str, str, tuple[tuple[str, int], ...]]]] = set()
+        """What a learner's own verdicts would show; no liar writes into it."""
 
     def live(self, *, remembering: bool) -> list[Ended]:
         """All requests of all days."""
@@ -202,68 +281,85 @@ class World:
             inventory=kind.inventory,
             fingerprint=of,
             objective=OBJECTIVE,
-            recollection=Recollection() if memory is None else memory.recall(asked),
+            recollection=Recollection() if memory is None else self._recalled(memory, asked),
             policies=self.policies,
         )
+
+    def _recalled(self, memory: Memory, asked: RecallRequest) -> Recollection:
+        """With what the learner vouches for."""
+        found = memory.recall(asked)
+        vouched = []
+        for each in found.exact:
+            promotions = memory.promotions(each.fingerprint, key_of(each))
+            if any((of, key_of(each)) in self._promoted for of in promotions):
+                vouched.append(
+                    Vouched(
+                        policy=each.policy,
+                        version=each.version,
+                        parameters=each.parameters,
+                        promotions=len(promotions),
+                    )
+                )
+        return replace(found, vouched=vouched)
 
     def _request(
         self, kind: Kind, host: str, shift: float, day: int, nth: int, memory: Memory | None
     ) -> Ended:
         question = self._question(kind, f"o{day}-{nth}", memory)
         plan = run(EmbeddedMind().plan(question))
-        left, harmful, runs, promoted = ROUNDS, 0, 0.0, False
-        estimates = {
-            place: math.log(each.predicted_ratio) for place, each in enumerate(plan.candidates)
-        }
-        trials: list[tuple[int, Judged]] = []
-
-        def tried(place: int, stage: str, pairs: int) -> Judged:
-            nonlocal left, harmful
-            each = plan.candidates[place]
-            true = kind.effect(each.policy, each.parameters, self.policies) + shift
-            said = self._trial(each, true, f"{day}/{nth}/{stage}", stage, pairs, len(trials))
-            left -= said.pairs
-            harmful += said.pairs if true > math.log(1.02) else 0
-            trials.append((place, said))
-            return said
-
-        if plan.screen_pairs and len(plan.candidates) > 1:
-            for place in range(len(plan.candidates)):
-                estimates[place] = math.log(tried(place, "screen", plan.screen_pairs).ratio)
-        for number, place in enumerate(sorted(estimates, key=lambda place: estimates[place])):
-            if left < MIN_PAIRS or (number and estimates[place] >= 0):
-                break
-            said = tried(place, "confirm", min(left, plan.confirm_pairs))
-            if said.verdict == "promote":
-                each = plan.candidates[place]
-                runs, promoted = kind.effect(each.policy, each.parameters, self.policies), True
-                break
+        request = Request(
+            plan,
+            lambda each, stage, least, pairs, number: self._trial(
+                each,
+                kind.effect(each.policy, each.parameters, self.policies) + shift,
+                f"{day}/{nth}/{stage}",
+                (stage, least, pairs),
+                number,
+            ),
+        )
+        kept = request.kept()
+        runs = 0.0 if kept is None else kind.effect(kept.policy, kept.parameters, self.policies)
         if memory is not None:
+            if kept is not None:
+                self._promoted.add((question.optimization, key_of(kept)))
             memory.take(
                 [
-                    self._outcome(question, plan.candidates[place], said, host, day)
-                    for place, said in trials
+                    self._outcome(
+                        question, each, said, host, day, kept=kept is not None and each is kept
+                    )
+                    for each, said in request.trials
                 ]
             )
         return Ended(
             day=day,
             regret=runs - kind.best(self.policies),
-            rounds=ROUNDS - left,
-            harmful_rounds=harmful,
-            promoted=promoted,
-            worse=promoted and runs > 0,
+            rounds=request.rounds,
+            harmful_rounds=sum(
+                said.pairs
+                for each, said in request.trials
+                if kind.effect(each.policy, each.parameters, self.policies) + shift > math.log(1.02)
+            ),
+            promoted=kept is not None,
+            worse=runs > 0,
         )
 
     def _trial(
-        self, each: Candidate, true: float, name: str, stage: str, pairs: int, number: int
+        self,
+        each: Candidate,
+        true: float,
+        name: str,
+        asked: tuple[str, int, int],
+        number: int,
     ) -> Judged:
         """Pairs as they come, judged after each as the learner does."""
+        stage, least, pairs = asked
         confirming = stage == "confirm"
         spec = TrialSpec(
             objective=OBJECTIVE,
             stage="confirm" if confirming else "screen",
-            min_pairs=MIN_PAIRS if confirming else min(MIN_PAIRS, pairs),
+            min_pairs=least,
             max_pairs=pairs,
+            comparisons=1 + number if confirming else 1,
         )
         parameters = sorted(each.parameters.items())
         noise = random.Random(f"{self._seed}/{name}/{each.policy}/{parameters}")  # noqa: S311
@@ -288,7 +384,14 @@ class World:
         return judge(spec, rounds)
 
     def _outcome(
-        self, question: Question, each: Candidate, said: Judged, host: str, day: int
+        self,
+        question: Question,
+        each: Candidate,
+        said: Judged,
+        host: str,
+        day: int,
+        *,
+        kept: bool,
     ) -> Outcome:
         assert said.verdict != "continue" or said.pairs
         return Outcome(
@@ -297,7 +400,7 @@ class World:
             policy=each.policy,
             version=each.version,
             parameters=each.parameters,
-            verdict="inconclusive" if said.verdict == "continue" else said.verdict,
+            verdict="promote" if kept else "revert" if said.verdict == "revert" else "inconclusive",
             ratio=said.ratio,
             low=said.low,
             high=said.high,

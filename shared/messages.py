@@ -453,6 +453,14 @@ class Plan(Message, tag="plan", frozen=True, kw_only=True):
     """Pairs at the most for the winner's own trial, on rounds nobody has looked at."""
     recalled: str = ""
     """The optimization whose outcome this plan starts from."""
+    again: bool = False
+    """Whether the learner vouches that the first candidate was promoted here before."""
+    onward: list[Candidate] = field(default_factory=list)
+    """Tried once the first candidate has held: the better one is kept."""
+    instead: list[Candidate] = field(default_factory=list)
+    """Looked at afresh if the first candidate has not held, with what is left of the budget."""
+    instead_pairs: int = 3
+    """Pairs that each of those gets first."""
     problem: Problem | None = None
     declined: list[Declined] = field(default_factory=list)
     """Other minds that were asked before this one."""
@@ -932,6 +940,16 @@ class RecallRequest(Message, tag="recall", frozen=True, kw_only=True):
     features: dict[str, float] = field(default_factory=dict)
 
 
+class Vouched(Part, frozen=True, kw_only=True):
+    """A candidate that the learner has promoted itself: by its verdicts, on a host's rounds."""
+
+    policy: Name
+    version: str
+    parameters: dict[str, int]
+    promotions: int = 1
+    """In how many optimizations it is remembered as promoted; the learner vouches for one."""
+
+
 class Recollection(Message, tag="recollection", frozen=True, kw_only=True):
     """What is known, best first. `exact` is for this fingerprint, `near` for similar ones."""
 
@@ -939,6 +957,8 @@ class Recollection(Message, tag="recollection", frozen=True, kw_only=True):
     near: list[Outcome] = field(default_factory=list)
     made: list[Made] = field(default_factory=list)
     """The hooks of those outcomes' policies that do not ship, as far as they are known."""
+    vouched: list[Vouched] = field(default_factory=list)
+    """Of `exact`, what the learner knows to have been promoted, whoever says so besides."""
 
 
 # --- An optimization's whole life --------------------------------------------------------------

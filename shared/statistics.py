@@ -22,6 +22,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+FIRST_LOOK = 8
+"""Pairs before which a confirmation promotes nothing."""
+
+LOOK_AGAIN = 6
+"""The same for a candidate that the learner's own verdicts have promoted here before. The error is
+the same, for every sequence is built for its own first look (docs/judging.md); what it costs is
+power, where six pairs do not do.
+"""
+
 SERIAL_LIMIT = 0.2
 """Lag-1 autocorrelation above which values no longer count as independent."""
 

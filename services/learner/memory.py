@@ -18,11 +18,11 @@ import msgspec
 
 from services.learner.similarity import Similarity
 from shared import fingerprint
-from shared.messages import Outcome, RecallRequest, Recollection
+from shared.messages import Fingerprint, Outcome, RecallRequest, Recollection
 from shared.outcomes import EXACT_LIMIT, NEAR_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
 MOST_OUTCOMES = 32
 """Of one optimization: it tries up to eight candidates, each twice."""
@@ -38,6 +38,9 @@ NEAR_ENOUGH = 0.3
 
 DOUBT_PAIRS = 8
 """Pairs at which an estimate is believed by half: it is shrunk by n / (n + this)."""
+
+HALF_LIFE_NS = 45 * 86_400 * 10**9
+"""An outcome counts half after so long: machines, kernels and loads do not stay what they were."""
 
 Key = tuple[str, str, tuple[tuple[str, int], ...]]
 """A candidate: policy, version, parameters."""
@@ -89,8 +92,9 @@ class Memory:
         exact = self._candidates(asked)
         failed = {candidate(each[-1]) for each in exact if each[-1].verdict == "revert"}
         similarity = Similarity(request, list(self._outcomes.values()))
+        now_ns = max((each.unix_ns for each in self._outcomes.values()), default=0)
         near = [
-            (merit(evidence) * likeness, evidence)
+            (merit(evidence, now_ns) * likeness, evidence)
             for other in self._by_fingerprint
             if other != asked
             for evidence in self._candidates(other)
@@ -98,9 +102,29 @@ class Memory:
             and (likeness := similarity.to(evidence[-1])) >= NEAR_ENOUGH
         ]
         return Recollection(
-            exact=_ranked([(merit(each), each) for each in exact])[:EXACT_LIMIT],
+            exact=_ranked([(merit(each, now_ns), each) for each in exact])[:EXACT_LIMIT],
             near=_ranked(near)[:NEAR_LIMIT],
         )
+
+    def promotions(self, at: Fingerprint, of: Key) -> list[str]:
+        """Optimizations that are remembered to have promoted a candidate here, oldest first."""
+        known = (
+            self._outcomes[identity]
+            for identity in self._by_fingerprint.get(fingerprint.key(at), ())
+        )
+        told = [each for each in known if candidate(each) == of and each.verdict == "promote"]
+        return list(dict.fromkeys(each.optimization for each in sorted(told, key=_age)))
+
+    def promoted_with(self, parameters: dict[str, int], policies: Container[str]) -> list[Outcome]:
+        """What is remembered as promoted with these parameters, one outcome of a fingerprint."""
+        told = {
+            fingerprint.key(each.fingerprint): each
+            for each in self._outcomes.values()
+            if each.verdict == "promote"
+            and each.policy in policies
+            and each.parameters == parameters
+        }
+        return list(told.values())
 
     def _candidates(self, at: str) -> list[list[Outcome]]:
         """The evidence that counts for each candidate under one fingerprint, oldest first."""
@@ -134,19 +158,23 @@ def _weight(outcome: Outcome) -> tuple[bool, int, tuple[int, int, str]]:
     return outcome.verdict == "revert", outcome.pairs, _age(outcome)
 
 
-def merit(evidence: Sequence[Outcome]) -> float:
+def merit(evidence: Sequence[Outcome], now_ns: int = 0) -> float:
     """What a candidate can be expected to gain, as a log, from its outcomes, oldest first.
 
-    Only what came after the last revert counts. The mean over all pairs is shrunk for few
-    pairs, and a gain is halved that no trial has confirmed. A loss is not shrunk: doubt is
-    no credit.
+    Only what came after the last revert counts, and each pair for less the older it is: by
+    `now_ns`, the moment of the newest outcome that is known, or of the candidate's own. The mean
+    over all pairs is shrunk for few pairs, and a gain is halved that no trial has confirmed. A
+    loss is not shrunk: doubt is no credit.
     """
+    now_ns = max(now_ns, evidence[-1].unix_ns)
     standing = [each for each in _standing(evidence) if each.ratio > 0]
     sign = 1 if fingerprint.direction(evidence[-1].fingerprint) == "higher" else -1
-    pairs = sum(each.pairs for each in standing)
+    weights = [each.pairs * 0.5 ** ((now_ns - each.unix_ns) / HALF_LIFE_NS) for each in standing]
+    pairs = math.fsum(weights)
     if not pairs:
         return 0.0
-    gain = sign * math.fsum(each.pairs * math.log(each.ratio) for each in standing) / pairs
+    logs = [math.log(each.ratio) for each in standing]
+    gain = sign * math.fsum(map(math.prod, zip(weights, logs, strict=True))) / pairs
     if gain <= 0:
         return gain
     confirmed = any(each.verdict == "promote" for each in standing)

@@ -19,6 +19,7 @@ from services.learner.judge import judge
 from services.learner.memory import Memory
 from services.learner.repository import Finder, Repository, history, policies, policy
 from services.learner.seal import promoted
+from services.learner.vouch import Evidence, Vouching, is_of
 from services.learner.weigh import weigh
 from shared import attributes as names
 from shared.bus.consume import check_teller
@@ -29,6 +30,7 @@ from shared.messages import (
     Deployed,
     Ended,
     Judged,
+    Loadable,
     Message,
     RecallRequest,
     Recollection,
@@ -54,6 +56,7 @@ from shared.repository import (
     PolicyRequest,
     PolicySearchRequest,
 )
+from shared.statistics import LOOK_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -79,6 +82,7 @@ class Learner:
         self._memory = Memory()
         self._repository = Repository(Catalogue.load())
         self._finder = Finder(self._repository)
+        self._vouching = Vouching(self._memory, self._evidence)
 
     async def start(self) -> None:
         """Rebuild the memory and the repository from the event stream, then work."""
@@ -230,11 +234,12 @@ class Learner:
             return
         of = ended.optimization
         subjects = self._bus.subjects
-        tried = promoted(
-            await self._told(subjects.events("learner", "judged", of), Judged),
-            await self._told(subjects.events("learner", "weighed", of), Weighed),
-            await self._told(subjects.events("executor", "round", of), Round),
-        )
+        judged, weighed, rounds, builds = await self._evidence(of)
+        tried = promoted(judged, weighed, rounds)
+        if tried is None:
+            again = promoted(judged, weighed, rounds, pairs=LOOK_AGAIN)
+            # An early look is for what we have promoted before.
+            tried = again if await self._known(again, builds) else None
         if tried is None:
             log.error(
                 "promotion.not_ours",
@@ -251,6 +256,23 @@ class Learner:
                 SealCommand(optimization=of, tried=tried),
                 message_id=f"{of}-seal-{host}",
             )
+
+    async def _evidence(self, of: str) -> Evidence:
+        """What others than a planner have said of an optimization."""
+        subjects = self._bus.subjects
+        return (
+            await self._told(subjects.events("learner", "judged", of), Judged),
+            await self._told(subjects.events("learner", "weighed", of), Weighed),
+            await self._told(subjects.events("executor", "round", of), Round),
+            await self._told(subjects.events("executor", "built", of), Built),
+        )
+
+    async def _known(self, tried: Loadable | None, builds: list[Built]) -> bool:
+        """Whether the learner vouches for an earlier promotion of this candidate."""
+        if tried is None:
+            return False
+        told = self._memory.promoted_with(tried.parameters, {each.policy for each in builds})
+        return any([await self._vouching.of([each]) for each in told if is_of(each, tried, builds)])
 
     async def _rounds(self, optimization: str, host: str) -> list[Round]:
         """All that this host has told of."""
@@ -272,7 +294,8 @@ class Learner:
     async def _recall(self, request: RecallRequest) -> Recollection:
         with self._telemetry.span("recall") as span:
             found = self._memory.recall(request)
-            found = replace(found, made=sources(self._repository, found))
+            vouched = await self._vouching.of(found.exact)
+            found = replace(found, made=sources(self._repository, found), vouched=vouched)
             span.set({names.RECALL_EXACT: len(found.exact), names.RECALL_NEAR: len(found.near)})
             return found
 

@@ -185,4 +185,5 @@ def sifted(told: Recollection, asked: Fingerprint, now_unix_ns: int) -> Recollec
         exact=sound(told.exact, EXACT_LIMIT, exact=True),
         near=sound(told.near, NEAR_LIMIT, exact=False),
         made=told.made,
+        vouched=told.vouched[:EXACT_LIMIT],
     )

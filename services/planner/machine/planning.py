@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from services.planner.machine.building import build, missing, runs
 from services.planner.machine.ending import finish, give_up
 from services.planner.machine.trying import next_trial
 from services.planner.machine.writing import charge, command, enter, tell
 from shared.fingerprint import fingerprint
-from shared.messages import BuildCommand, PlanCommand
+from shared.messages import PlanCommand
 
 if TYPE_CHECKING:
-    from shared.messages import Built, Candidate, Plan, Profiled
+    from shared.messages import Built, Plan, Profiled
     from shared.optimization import Optimization
 
 PLAN_S = 120.0
-BUILD_S = 360.0
-"""A gate with a sandbox besieges each policy for half a minute; emulated and busy, for two."""
 
 
 def on_profiled(state: Optimization, news: Profiled, now_unix_ns: int) -> Optimization:
@@ -64,36 +63,12 @@ def on_plan(state: Optimization, plan: Plan, now_unix_ns: int) -> Optimization:
         return give_up(state, "failed", f"no plan: {plan.problem}", now_unix_ns)
     if not plan.candidates:
         return finish(state, "kept-default", plan.why, now_unix_ns)
-    plan = replace(plan, candidates=[c for c in plan.candidates if not _runs(state, c)])
+    plan = replace(plan, candidates=[c for c in plan.candidates if not runs(state, c)])
     if not plan.candidates:
         why = f"what {state.canary} keeps is all that would be tried; it stays"
         return finish(state, "kept-default", why, now_unix_ns)
     state = replace(state, plan=plan)
-    wanted = {each.policy: each.made for each in plan.candidates}
-    for policy in sorted(wanted):
-        state = command(
-            state,
-            "executor",
-            "build",
-            None,
-            BuildCommand(
-                optimization=state.id,
-                policy=policy,
-                made=wanted[policy],
-                expires_unix_ns=state.expires_unix_ns,
-            ),
-        )
-    return enter(state, "building", BUILD_S, now_unix_ns, plan.why)
-
-
-def _runs(state: Optimization, candidate: Candidate) -> bool:
-    """Whether it is what the trials compare with: that needs no round to tell."""
-    kept = state.against.candidate if state.against is not None else None
-    return kept is not None and (kept.policy, kept.version, kept.parameters) == (
-        candidate.policy,
-        candidate.version,
-        candidate.parameters,
-    )
+    return build(state, plan.candidates, now_unix_ns, plan.why)
 
 
 def on_built(state: Optimization, news: Built, now_unix_ns: int) -> Optimization:
@@ -105,7 +80,6 @@ def on_built(state: Optimization, news: Built, now_unix_ns: int) -> Optimization
         builds={**state.builds, news.policy: news},
         costs=charge(state, "build", news.cost),
     )
-    wanted = {candidate.policy for candidate in plan.candidates}
-    if wanted - state.builds.keys():
+    if missing(state, plan.candidates):
         return state
     return next_trial(state, now_unix_ns)

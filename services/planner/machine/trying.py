@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec.structs import replace
 
 from services.planner.machine import rollout
+from services.planner.machine.building import build, missing, runs
 from services.planner.machine.ending import finish, give_up
 from services.planner.machine.writing import (
     SLACK_S,
@@ -20,13 +21,20 @@ from services.planner.machine.writing import (
 )
 from shared.messages import Judged, Round, TrialCommand, TrialSpec
 from shared.optimization import TrialRecord
+from shared.statistics import FIRST_LOOK, LOOK_AGAIN
 
 if TYPE_CHECKING:
     from shared.messages import Artifact, Candidate, TrialEnded
     from shared.optimization import Optimization
 
-MIN_PAIRS = 8
+MIN_PAIRS = FIRST_LOOK
 """The judge promotes nothing on fewer."""
+
+AFRESH_PAIRS = 16
+"""The most for the best of a fresh look: more rarely change a verdict."""
+
+ONWARD_PAIRS = 10
+"""The most that going on from a winner that has held may take."""
 
 
 def on_trial_news(
@@ -80,8 +88,73 @@ def _after_trial(state: Optimization, trial: TrialRecord, now_unix_ns: int) -> O
         why = str(end.problem) if end.problem else end.end
         return give_up(state, "failed", f"the trial on {end.host} broke off: {why}", now_unix_ns)
     if _is_proven(trial):
-        return rollout.begin(replace(state, winner=trial), now_unix_ns)
+        return _proven(state, trial, now_unix_ns)
     return next_trial(state, now_unix_ns)
+
+
+def _proven(state: Optimization, trial: TrialRecord, now_unix_ns: int) -> Optimization:
+    """Keep what has won; if it won before, look one step further first."""
+    plan = state.plan
+    assert plan is not None
+    held = state.winner
+    if held is None or _gain(state, trial) < _gain(state, held):
+        state = replace(state, winner=trial)
+    left = state.request.budget.rounds - state.rounds_used
+    onward = [c for c in plan.onward if not runs(state, c)][:1]
+    if held is not None or not onward or left < MIN_PAIRS or state.holds:
+        return rollout.begin(state, now_unix_ns)
+    state = replace(
+        state,
+        plan=replace(plan, candidates=onward, screen_pairs=0, again=False, onward=[], instead=[]),
+    )
+    if missing(state, onward):
+        text = f"{trial.candidate.policy} has held; one step further: {onward[0].why}"
+        return build(state, onward, now_unix_ns, text)
+    return next_trial(state, now_unix_ns)
+
+
+def _gain(state: Optimization, trial: TrialRecord) -> float:
+    """What a trial has measured, as a log ratio: below 0 is better."""
+    word = trial.decision or trial.judged
+    ratio = word.ratio if word is not None and word.ratio > 0 else 1.0
+    return math.log(ratio) if state.objective.direction == "lower" else -math.log(ratio)
+
+
+def _afresh(state: Optimization, now_unix_ns: int) -> Optimization | None:
+    """What was remembered has not held: look for something else, with what is left."""
+    assert state.plan is not None
+    plan = state.plan
+    left = state.request.budget.rounds - state.rounds_used
+    if not plan.instead or left < MIN_PAIRS:
+        return None
+    tried = [_key(trial.candidate) for trial in state.trials]
+    # What has just had its six pairs has an estimate by them, and needs no others to be ranked.
+    known = [c for c in plan.candidates if _key(c) in tried and not _broke(state, c)]
+    new = [c for c in plan.instead if _key(c) not in tried and not runs(state, c)]
+    room = (left - MIN_PAIRS) // max(plan.instead_pairs, 1)
+    candidates = [*known, *new[: room if known else max(1, room)]]
+    if not candidates:
+        return None
+    screen = plan.instead_pairs if len(candidates) > 1 else 0
+    plan = replace(
+        plan,
+        candidates=candidates,
+        again=False,
+        onward=[],
+        instead=[],
+        screen_pairs=screen,
+        confirm_pairs=AFRESH_PAIRS,
+    )
+    state = replace(state, plan=plan)
+    if missing(state, candidates):
+        text = f"what is remembered has not held; {len(candidates)} others have a look"
+        return build(state, candidates, now_unix_ns, text)
+    return next_trial(state, now_unix_ns)
+
+
+def _key(candidate: Candidate) -> tuple[str, str, dict[str, int]]:
+    """Which candidate it is, whyever it is proposed."""
+    return candidate.policy, candidate.version, candidate.parameters
 
 
 def _is_proven(trial: TrialRecord) -> bool:
@@ -94,7 +167,7 @@ def _is_proven(trial: TrialRecord) -> bool:
     clear = {each.metric for each in trial.decision.guardrails if each.state == "clear"}
     return (
         trial.decision.verdict == "promote"
-        and trial.decision.pairs >= MIN_PAIRS
+        and trial.decision.pairs >= max(trial.spec.min_pairs, LOOK_AGAIN)
         and clear >= {each.metric for each in trial.spec.guardrails}
     )
 
@@ -114,17 +187,27 @@ def next_trial(state: Optimization, now_unix_ns: int) -> Optimization:
         for candidate in candidates:
             if candidate not in tried and left - screening >= MIN_PAIRS:
                 return _start_trial(state, candidate, "screen", screening, now_unix_ns)
-    confirmed = [t.candidate for t in state.trials if t.spec.stage == "confirm"]
+    # Six pairs that did not do are no last word.
+    confirmed = [
+        trial.candidate
+        for trial in state.trials
+        if trial.spec.stage == "confirm" and trial.spec.min_pairs >= MIN_PAIRS
+    ]
     ranked = sorted(
         (c for c in candidates if c not in confirmed and not _broke(state, c)),
         key=lambda c: _estimate(state, c),
     )
-    if not ranked or left < MIN_PAIRS:
-        return _nothing_left(state, now_unix_ns)
-    if confirmed and _estimate(state, ranked[0]) >= 0.0:
+    least = _least_pairs(state, ranked[0]) if ranked else MIN_PAIRS
+    if (
+        not ranked
+        or left < least
         # The second best did not look better than the baseline when it was screened.
+        or ((confirmed or state.winner is not None) and _estimate(state, ranked[0]) >= 0.0)
+    ):
         return _nothing_left(state, now_unix_ns)
-    pairs = min(left, state.plan.confirm_pairs)
+    pairs = min(left, least if least < MIN_PAIRS else state.plan.confirm_pairs)
+    if state.winner is not None:
+        pairs = min(pairs, ONWARD_PAIRS)
     return _start_trial(state, ranked[0], "confirm", pairs, now_unix_ns)
 
 
@@ -149,7 +232,9 @@ def _start_trial(
             guardrails=state.guardrails,
             stage=stage,
             # A confirmation of fewer pairs, whoever planned it, ends without a promotion.
-            min_pairs=MIN_PAIRS if stage == "confirm" else min(MIN_PAIRS, pairs),
+            min_pairs=_least_pairs(state, candidate)
+            if stage == "confirm"
+            else min(MIN_PAIRS, pairs),
             max_pairs=pairs,
             comparisons=confirmations + 1,
         ),
@@ -186,8 +271,24 @@ def _start_trial(
     return enter(state, "trying", _pair_s(state), now_unix_ns, text)
 
 
+def _least_pairs(state: Optimization, candidate: Candidate) -> int:
+    """Pairs before which a confirmation promotes nothing: fewer for what has won here before.
+
+    That it has is the learner's word, and a trial of these alone: if six pairs do not do, what is
+    looked at afresh is worth the others more.
+    """
+    plan = state.plan
+    again = plan is not None and plan.again and candidate == plan.candidates[0]
+    return LOOK_AGAIN if again else MIN_PAIRS
+
+
 def _nothing_left(state: Optimization, now_unix_ns: int) -> Optimization:
-    """No candidate was promoted and none is left: say which kind of no it was."""
+    """No candidate is left: keep what has won, look for others, or say which kind of no it was."""
+    if state.winner is not None:
+        return rollout.begin(state, now_unix_ns)
+    afresh = _afresh(state, now_unix_ns)
+    if afresh is not None:
+        return afresh
     if not state.trials:
         rejections = [
             f"{policy}: {reason.stage}/{reason.rule}: {reason.text}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.planner.minds.candidates import candidate, remembered
-from services.planner.minds.pairs import room_for, shared
+from services.planner.minds.pairs import MAX_CANDIDATES, room_for, shared
 from services.planner.minds.recall import confirmation
 from services.planner.minds.rules import WORTH_TRYING, consider, expectation, neighbours_winner
 from services.planner.minds.search import neighbours
@@ -29,7 +29,7 @@ class EmbeddedMind:
 
     async def plan(self, question: Question) -> Plan:
         """Confirm what won before; else try what fits best, and neighbours of it."""
-        confirmed = confirmation(question, self.name)
+        confirmed = confirmation(question, self.name, fresh)
         if confirmed is not None:
             return confirmed
         considered = consider(question)
@@ -77,6 +77,12 @@ class EmbeddedMind:
             screen_pairs=screen,
             confirm_pairs=confirm,
         )
+
+
+def fresh(question: Question, considered: Sequence[Consideration]) -> list[Candidate]:
+    """What the rules would try if nothing was remembered to have won."""
+    fitting = [c for c in considered if c.score >= WORTH_TRYING]
+    return _candidates(question, fitting)[:MAX_CANDIDATES] if fitting else []
 
 
 def _candidates(question: Question, fitting: Sequence[Consideration]) -> list[Candidate]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from services.planner.minds.embedded import fresh
 from services.planner.minds.llm.data import as_data
 from services.planner.minds.llm.meter import Meter
 from services.planner.minds.llm.tools import (
@@ -96,7 +97,7 @@ class LlmMind:
 
         What won here before is confirmed without a word: that costs nothing.
         """
-        known = confirmation(question, self.name)
+        known = confirmation(question, self.name, fresh)
         if known is not None:
             return known
         with self._telemetry.span(
