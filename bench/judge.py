@@ -2,7 +2,7 @@
 
     python bench/judge.py [--trials 1500]
 
-Simulates trials whose truth is known and prints four tables (Markdown, as in
+Simulates trials whose truth is known and prints six tables (Markdown, as in
 docs/judging.md). The judge is the real one, asked after every pair as in a trial.
 The same trials come out at every run: each scenario has a seed of its own.
 """
@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from services.learner.judge import decide
 from services.learner.question import WATCH_FROM, about_objective
 from shared import schedule
 from shared.messages import Guardrail, Objective, Round, TrialSpec
+from shared.statistics import LOOK_AGAIN
 
 Values = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Values]
@@ -330,13 +332,74 @@ def giving_up(count: int) -> None:
             )
 
 
+def again(count: int) -> None:
+    """A remembered winner, which has drifted to no gain or never had one: six fresh pairs."""
+    objective = Objective(metric="time", direction="lower", least_effect=0.0)
+    fresh = TrialSpec(objective=objective, min_pairs=LOOK_AGAIN, max_pairs=LOOK_AGAIN, alpha=ALPHA)
+    usual = TrialSpec(objective=objective, alpha=ALPHA)
+    print(
+        "| nothing differs any more | six fresh pairs promote | reverts "
+        "| six, and ten remembered ones 20 % better, pooled | the usual trial promotes |"
+    )
+    print("|---|---|---|---|---|")
+    for name, (noise, follow) in {
+        "normal, 2 %": (white(0.02), 0.0),
+        "normal, 20 %": (white(0.2), 0.0),
+        "Student's t with 3 degrees of freedom": (heavy(0.05), 0.0),
+        "one in ten disturbed, up to 3 x": (spikes(0.05), 0.0),
+        "drift of 40 % over the trial": (ramp(0.02, 0.40), 0.0),
+        "random walk as large as the noise": (wander(0.02, 0.02), 0.0),
+        "neighbouring pairs correlated by 0.2": (white(0.0), 0.2),
+        "neighbouring pairs correlated by 0.4": (white(0.0), 0.4),
+    }.items():
+        simulated = list(trials(f"again {name}", usual, noise, count, follow=follow))
+        ends = [ending(fresh, trial.pairs[:LOOK_AGAIN]).verdict for trial in simulated]
+        earlier = trials(f"earlier {name}", usual, noise, count, effect=math.log(0.8))
+        pooled = sum(
+            about_objective(
+                replace(fresh, max_pairs=16), [*then.pairs[:10], *now.pairs[:LOOK_AGAIN]]
+            ).passed
+            for then, now in zip(earlier, simulated, strict=True)
+        )
+        full = sum(ending(usual, trial.pairs).verdict == "promote" for trial in simulated)
+        print(
+            f"| {name} | {ends.count('promote') / count:.1%} | {ends.count('revert') / count:.1%} "
+            f"| {pooled / count:.1%} | {full / count:.1%} |",
+            flush=True,
+        )
+
+
+def again_finds(count: int) -> None:
+    """A remembered winner that still is one: least effect 2 %, six pairs at the most."""
+    print("| truth | noise of a measurement | six pairs promote | with a guardrail of 5 % |")
+    print("|---|---|---|---|")
+    guard = [Guardrail(metric="victim", direction="lower")]
+    for truth, effect in (("10 % better", 0.9), ("20 % better", 0.8), ("50 % better", 0.5)):
+        for sigma in (0.02, 0.05, 0.10):
+            shares = []
+            for guardrails in ([], guard):
+                spec = TrialSpec(
+                    objective=Objective(metric="time", direction="lower"),
+                    guardrails=guardrails,
+                    min_pairs=LOOK_AGAIN,
+                    max_pairs=LOOK_AGAIN,
+                    alpha=ALPHA,
+                )
+                made = trials(
+                    f"found {truth} {sigma}", spec, white(sigma), count, effect=math.log(effect)
+                )
+                found = sum(ending(spec, each.pairs).verdict == "promote" for each in made)
+                shares.append(f"{found / count:.1%}")
+            print(f"| {truth} | {sigma:.0%} | {' | '.join(shares)} |", flush=True)
+
+
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--trials", type=int, default=1500, help="simulated trials a scenario")
     count = parser.parse_args().trials
     began = time.monotonic()
-    for table in (against_the_usual, noises, power, giving_up):
+    for table in (against_the_usual, noises, power, giving_up, again, again_finds):
         print(f"\n{(table.__doc__ or '').strip()}\n")
         table(count)
     print(f"\n{count} trials a row, {time.monotonic() - began:.0f} s")

@@ -31,6 +31,11 @@ the same, for every sequence is built for its own first look (docs/judging.md); 
 power, where six pairs do not do.
 """
 
+ONCE_SHARE = 0.75
+"""Of alpha, where values are looked at once: six cannot tell how far they follow each other, and
+the rest pays for a lag-1 autocorrelation of 0.2 (bench/judge.py).
+"""
+
 SERIAL_LIMIT = 0.2
 """Lag-1 autocorrelation above which values no longer count as independent."""
 
@@ -93,6 +98,18 @@ def half_width(values: Sequence[float], start: int, alpha: float) -> float:
     if len(values) < max(start, 2):
         return math.inf
     return effective_deviation(values) * reach(len(values), max(start, 2), alpha)
+
+
+def once(values: Sequence[float], count: int, alpha: float) -> float:
+    """The same where values are looked at once, when there are `count` of them: Student's bound.
+
+    A sequence keeps most of alpha for looks that never come here. What is widened for serial
+    dependence is widened as ever; infinite for any other number of values, and for fewer than two.
+    """
+    if len(values) != count or count < 2:
+        return math.inf
+    quantile = student(1 - 2 * ONCE_SHARE * alpha, count - 1)
+    return effective_deviation(values) * quantile / math.sqrt(count)
 
 
 def can_pass(

@@ -142,7 +142,11 @@ def _question(
     low, high = -math.inf, math.inf
     if values:
         centre = statistics.mean(values)
-        low = centre - statistics.half_width(values, start, alpha)
+        low = centre - (
+            statistics.once(values, start, alpha)
+            if start == spec.max_pairs
+            else statistics.half_width(values, start, alpha)
+        )
         high = centre + statistics.half_width(values, min(start, WATCH_FROM), alpha)
     return Question(series=series, limit=limit, alpha=alpha, start=start, low=low, high=high)
 

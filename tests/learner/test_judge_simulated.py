@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 
+from shared.statistics import LOOK_AGAIN
 from tests.learner.known_trials import Noise, drifting, end, heavy, simulated, spec, white
 
 ALPHA = 0.05
@@ -83,3 +84,21 @@ def test_giving_up_early_saves_most_of_the_rounds_of_a_useless_trial() -> None:
     of = spec(max_pairs=40)
     ends = [end(of, rounds) for rounds in simulated(of, white(0.05), 150, seed=6)]
     assert sum(count for _, count in ends) / len(ends) < 20
+
+
+@pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())
+def test_six_fresh_pairs_err_no_more_whatever_is_remembered(noise: Noise) -> None:
+    # What drifted, or was only praised, has no difference now: its pairs are all that counts.
+    of = spec(least_effect=0.0, min_pairs=LOOK_AGAIN, max_pairs=LOOK_AGAIN)
+    words = Counter(end(of, rounds)[0].verdict for rounds in simulated(of, noise, TRIALS, seed=7))
+    assert words["promote"] <= ALPHA * TRIALS
+    assert words["revert"] <= ALPHA * TRIALS
+
+
+def test_six_fresh_pairs_find_what_still_holds() -> None:
+    of = spec(min_pairs=LOOK_AGAIN, max_pairs=LOOK_AGAIN)
+    found = sum(
+        end(of, rounds)[0].verdict == "promote"
+        for rounds in simulated(of, white(0.05), 150, seed=8, effect=0.8)
+    )
+    assert found >= 0.95 * 150

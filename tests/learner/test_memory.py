@@ -341,3 +341,13 @@ def test_44_a_host_does_not_fill_what_is_told() -> None:
 def test_44_of_one_optimization_a_failure_is_what_counts() -> None:
     said = [outcome(pairs=24), outcome(verdict="revert", pairs=4)]
     assert [each.verdict for each in recall(told(*said)).exact] == ["revert"]
+
+
+def test_old_evidence_counts_less_than_new() -> None:
+    day_ns = 86_400 * 10**9
+    now_ns = 400 * day_ns
+    once = outcome("once", ratio=0.4, at=now_ns - 300 * day_ns, optimization="o1")
+    lately = outcome("lately", ratio=0.6, at=now_ns, optimization="o2")
+    assert policies(recall(told(once), told(lately)).exact) == ["lately", "once"]
+    fresh = outcome("once", ratio=0.4, at=now_ns, optimization="o1")
+    assert policies(recall(told(fresh), told(lately)).exact) == ["once", "lately"]

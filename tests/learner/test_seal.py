@@ -84,3 +84,19 @@ def test_a_guardrail_that_is_not_clear_is_none() -> None:
     hurt = [replace(finding, state="unclear") for finding in good.guardrails]
     assert hurt
     assert promoted([replace(good, guardrails=hurt)], [], told) is None
+
+
+def test_an_early_look_is_for_what_was_promoted_before() -> None:
+    early = replace(SPEC, min_pairs=6, max_pairs=6)
+    told = [replace(each, spec=early) for each in rounds(6)]
+    said = judge(early, told)
+    assert (said.verdict, said.pairs) == ("promote", 6)
+    assert promoted([said], [], told) is None
+    assert promoted([said], [], told, pairs=6) == TRIED
+
+
+def test_of_two_that_were_promoted_the_better_one_is_kept() -> None:
+    first, then = rounds(trial="t1"), rounds(tried=replace(TRIED, artifact="b" * 64), trial="t2")
+    worse = [replace(each, candidate={"time": 80.0, "victim": 100.0}) for each in then]
+    assert promoted([word(first), word(worse)], [], [*first, *worse]) == TRIED
+    assert promoted([word(worse), word(first)], [], [*first, *worse]) == TRIED

@@ -327,9 +327,9 @@ class World:
 def judged(command: TrialCommand, pairs: int, ratio: float) -> Judged:
     verdict = "continue"
     if command.spec.stage == "confirm":
-        if pairs >= 8 and ratio < 0.98:
+        if pairs >= command.spec.min_pairs and ratio < 0.98:
             verdict = "promote"
-        elif pairs >= 8 and ratio > 1.02:
+        elif pairs >= command.spec.min_pairs and ratio > 1.02:
             verdict = "revert"
         elif pairs >= command.spec.max_pairs:
             verdict = "inconclusive"

@@ -187,11 +187,11 @@ def next_trial(state: Optimization, now_unix_ns: int) -> Optimization:
         for candidate in candidates:
             if candidate not in tried and left - screening >= MIN_PAIRS:
                 return _start_trial(state, candidate, "screen", screening, now_unix_ns)
-    # Six pairs that did not do are no last word.
+    # Six pairs that did not do are no last word; but there are no six others.
     confirmed = [
         trial.candidate
         for trial in state.trials
-        if trial.spec.stage == "confirm" and trial.spec.min_pairs >= MIN_PAIRS
+        if trial.spec.stage == "confirm" and (state.plan.again or trial.spec.min_pairs >= MIN_PAIRS)
     ]
     ranked = sorted(
         (c for c in candidates if c not in confirmed and not _broke(state, c)),
