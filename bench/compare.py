@@ -29,11 +29,13 @@ import msgspec
 import structlog
 
 from bench.comparing.entries import MINDS, Entry, entry_of, summarized
+from bench.comparing.hosts import Bed
 from bench.comparing.lab import HostLostError, LabHost, machine, one_host
 from bench.comparing.life import Life
-from bench.comparing.minds import called
+from bench.comparing.minds import Models, called
 from bench.comparing.rounds import Ledger
 from bench.comparing.tables import told
+from services.planner.minds.llm.mind import LLM_S
 from shared.errors import CoxswainError
 from shared.messages import Budget, OptimizeRequest
 from shared.policies import Catalogue as Policies
@@ -75,7 +77,11 @@ class Bench:
         self._workloads = Workloads.load()
         self._policies = Policies.load()
         self._resume: bool = options.resume
-        self._conversations: Path = options.conversations
+        self._models = Models(
+            conversations=options.conversations,
+            record=options.record,
+            patience_s=options.patience,
+        )
         self._profiles_only: bool = options.profiles_only
         names = options.workload or list(self._workloads)
         self._chosen = [self._workloads[name] for name in names]
@@ -103,13 +109,14 @@ class Bench:
                     host = LabHost(
                         bus, inventory, self._workloads, ledger, self._profiles, say=_say
                     )
-                    await self._measure(host)
+                    await self.measure(host)
                     return
             except HostLostError as error:
                 losses += 1
                 _say(f"the host is lost, a new one is started: {error}")
 
-    async def _measure(self, host: LabHost) -> None:
+    async def measure(self, host: Bed) -> None:
+        """All that is missing, on this host. Raises HostLostError."""
         if self._profiles_only:
             for workload in self._chosen:
                 await host.profile(workload.name)
@@ -119,6 +126,10 @@ class Bench:
                 return
             began, before = time.monotonic(), host.measured
             entry = await self._life(mind, workload, host)
+            if entry.end == "failed":
+                # A run that an emulated guest has spoilt: what was measured is not lost.
+                _say(f"{workload.name}, {mind}: once more, for it failed: {entry.why}")
+                entry = await self._life(mind, workload, host)
             self.done.put(entry)
             self._save()
             _say(
@@ -127,12 +138,12 @@ class Bench:
                 f"{host.measured - before} are new, {time.monotonic() - began:.0f} s {entry.why}"
             )
 
-    async def _life(self, mind: str, workload: Workload, host: LabHost) -> Entry:
+    async def _life(self, mind: str, workload: Workload, host: Bed) -> Entry:
         request = OptimizeRequest(
             workload=workload.name, budget=Budget(rounds=self._budget, seconds=86_400)
         )
         try:
-            async with called(mind, workload.name, host.check, self._conversations) as found:
+            async with called(mind, workload.name, host.check, self._models) as found:
                 life = Life(
                     request,
                     host.inventory,
@@ -142,6 +153,7 @@ class Bench:
                     host,
                 )
                 lived = await life.live()
+                found.keep(lived, self._models.file(workload.name))
                 for line in found.said:
                     _say(f"{workload.name}, {mind}: the conversation is stale: {line}")
                 return entry_of(lived, mind, found.differs)
@@ -216,6 +228,10 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--show", action="store_true", help="print what is there, measure nothing")
     parser.add_argument(
         "--conversations", type=Path, default=CONVERSATIONS, help="with models, to be played back"
+    )
+    parser.add_argument("--record", action="store_true", help="keep there what a live model says")
+    parser.add_argument(
+        "--patience", type=float, default=LLM_S, help=f"seconds for a live model's plan ({LLM_S:g})"
     )
     parser.add_argument("--out", type=Path, default=RESULTS / "compare.json")
     return parser.parse_args(arguments)

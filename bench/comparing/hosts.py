@@ -13,6 +13,8 @@ from shared.messages import (
     Artifact,
     BuildCommand,
     Built,
+    Checked,
+    CheckRequest,
     Inventory,
     Profile,
     Profiled,
@@ -52,6 +54,18 @@ class Hosts(Protocol):
         ...
 
 
+class Bed(Hosts, Protocol):
+    """A host that minds are compared on."""
+
+    inventory: Inventory
+    measured: int
+    """Pairs that were run, beside those that were known."""
+
+    async def check(self, request: CheckRequest) -> Checked:
+        """What the gate would say to hooks."""
+        ...
+
+
 class PaperHosts:
     """A host above no kernel: each policy has a ratio, and pairs scatter around it."""
 
@@ -65,7 +79,7 @@ class PaperHosts:
         rejected: frozenset[str] = frozenset(),
         broken: Mapping[str, TrialEnd] | None = None,
     ) -> None:
-        self._inventory = inventory
+        self.inventory = inventory
         self._profile = profile
         self._ratios = ratios
         self._spread = spread
@@ -79,8 +93,8 @@ class PaperHosts:
         """What it was made with."""
         return Profiled(
             optimization=workload,
-            host=self._inventory.host,
-            inventory=self._inventory,
+            host=self.inventory.host,
+            inventory=self.inventory,
             profile=self._profile,
         )
 
@@ -100,6 +114,11 @@ class PaperHosts:
         )
         return Built(optimization="", policy=command.policy, artifact=artifact)
 
+    async def check(self, request: CheckRequest) -> Checked:
+        """Nothing against any hooks."""
+        self._policies.policy(request.policy, request.made)
+        return Checked()
+
     async def rounds(self, command: TrialCommand) -> AsyncGenerator[Round, None]:
         """Pairs around the policy's ratio; the same for whoever asks."""
         if command.policy in self._broken:
@@ -116,7 +135,7 @@ class PaperHosts:
             yield Round(
                 optimization=command.optimization,
                 trial=command.trial,
-                host=self._inventory.host,
+                host=self.inventory.host,
                 index=index,
                 order="AB" if index % 2 else "BA",
                 seed=index,

@@ -67,6 +67,8 @@ class Lived(msgspec.Struct, frozen=True, kw_only=True):
     """A life that is over: its record, and every trial's pairs."""
 
     state: Optimization
+    question: Question | None = None
+    """The first one that minds were asked."""
     rounds: dict[str, list[Round]] = field(default_factory=dict)
 
 
@@ -91,6 +93,7 @@ class Life:
         self._memory = memory
         self._now_ns = START_NS
         self._rounds: dict[str, list[Round]] = {}
+        self._asked: Question | None = None
         self._state = open_optimization(
             request,
             workloads[request.workload],
@@ -116,7 +119,7 @@ class Life:
             self._state = sent(self._state, [item.id])
             if item.kind == "cmd":
                 await self._answer(item)
-        return Lived(state=self._state, rounds=self._rounds)
+        return Lived(state=self._state, question=self._asked, rounds=self._rounds)
 
     def first_question(self, profiled: Profiled) -> Question:
         """What a mind is asked first, from a profile that was kept: no host is needed for it."""
@@ -155,6 +158,7 @@ class Life:
     async def _think(self) -> Plan:
         """The first plan there is, as the planner comes to it (`services/planner/thinking.py`)."""
         question = self._question()
+        self._asked = self._asked or question
         declined: list[Declined] = []
         cost = Cost()
         problem: Problem | None = None

@@ -65,42 +65,66 @@ async def llm_mind(
         await telemetry.shutdown()
 
 
-async def recorded(
-    question: Question, choice: Choice, key: str, gate: Gate, *, within_s: float = PATIENCE_S
-) -> Conversation:
-    """Ask the model at `choice.base_url`, and keep all that was said but the key."""
+class Listening:
+    """A mind that is listened to, and what was said so far."""
+
+    def __init__(self, mind: LlmMind, recorder: Recorder, choice: Choice, key: str) -> None:
+        self.mind = mind
+        self.checks: list[Check] = []
+        self._recorder = recorder
+        self._choice = choice
+        self._key = key
+
+    def kept(self, question: Question, plan: Plan | None, problem: Problem | None) -> Conversation:
+        """All of it but the key: the first question, and what came of it."""
+        common, turns = turns_of(self._recorder.exchanges)
+        told, made = kept_question(question)
+        conversation = Conversation(
+            workload=question.request.workload,
+            model=self._choice.model,
+            price=(self._choice.price.input, self._choice.price.output),
+            prompt_sha256=prompt_sha256(),
+            question=told,
+            made=made,
+            common=common,
+            turns=turns,
+            checks=self.checks,
+            plan=plan,
+            problem=problem,
+        )
+        return hidden(conversation, self._key)
+
+
+@asynccontextmanager
+async def listening(
+    choice: Choice, key: str, gate: Gate, *, within_s: float
+) -> AsyncIterator[Listening]:
+    """The mind on the model at `choice.base_url`, with somebody who writes down what is said."""
     checks: list[Check] = []
 
-    async def listening(request: CheckRequest) -> Checked:
+    async def heard(request: CheckRequest) -> Checked:
         said = await gate(request)
         checks.append(Check(asked=request, said=said))
         return said
 
     recorder = Recorder(choice.base_url)
-    plan: Plan | None = None
-    problem: Problem | None = None
     with serving(recorder.answer) as url:
-        async with llm_mind(url, key, choice, listening, within_s=within_s) as mind:
-            try:
-                plan = await ask(mind, question, within_s=within_s)
-            except CoxswainError as error:
-                problem = error.problem
-    common, turns = turns_of(recorder.exchanges)
-    told, made = kept_question(question)
-    conversation = Conversation(
-        workload=question.request.workload,
-        model=choice.model,
-        price=(choice.price.input, choice.price.output),
-        prompt_sha256=prompt_sha256(),
-        question=told,
-        made=made,
-        common=common,
-        turns=turns,
-        checks=checks,
-        plan=plan,
-        problem=problem,
-    )
-    return hidden(conversation, key)
+        async with llm_mind(url, key, choice, heard, within_s=within_s) as mind:
+            found = Listening(mind, recorder, choice, key)
+            found.checks = checks
+            yield found
+
+
+async def recorded(
+    question: Question, choice: Choice, key: str, gate: Gate, *, within_s: float = PATIENCE_S
+) -> Conversation:
+    """Ask the model this question, and keep what was said."""
+    async with listening(choice, key, gate, within_s=within_s) as heard:
+        try:
+            plan = await ask(heard.mind, question, within_s=within_s)
+        except CoxswainError as error:
+            return heard.kept(question, None, error.problem)
+        return heard.kept(question, plan, None)
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):

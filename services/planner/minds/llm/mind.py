@@ -77,10 +77,10 @@ class LlmMind:
         most_dollars: float,
         check: Check,
         *,
-        within_s: float = LLM_S,
+        within_s: float | None = None,
     ) -> None:
         self._model = model
-        self._within_s = within_s
+        self._within_s = LLM_S if within_s is None else within_s
         self._check = check
         self._telemetry = telemetry
         self._price = price
