@@ -119,7 +119,10 @@ class Bench:
         """All that is missing, on this host. Raises HostLostError."""
         if self._profiles_only:
             for workload in self._chosen:
-                await host.profile(workload.name)
+                if not self._resume:
+                    (self._profiles / f"{workload.name}.json").unlink(missing_ok=True)
+                said = await host.profile(workload.name)
+                _say(f"{workload.name}: {said.problem or 'profiled'}")
             return
         for mind, workload in self.todo:
             if self._end_s is not None and time.monotonic() > self._end_s:

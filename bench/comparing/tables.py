@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from bench.comparing.entries import DEFAULT, MINDS, Duel, Entry, MindSummary, duel, summarized
 
+MOST_WHY = 200
+"""Characters of a reason: the file has all of it."""
 NAMES = {
     DEFAULT: "kernel's default",
     "sweep": "default sweep",
@@ -57,7 +59,7 @@ def table(entries: Iterable[Entry]) -> str:
 
 def _line(each: Entry) -> str:
     if not each.was_run:
-        why = each.why.replace("|", "/")
+        why = " ".join(each.why.replace("|", "/").split())[:MOST_WHY]
         return _row("", "", "", NAMES.get(each.mind, each.mind), each.end, why) + " | | | | | | |"
     values = " ".join(f"{name}={value}" for name, value in each.parameters.items())
     interval = f"{each.low:.3f} to {each.high:.3f}" if each.promoted else ""
