@@ -159,7 +159,7 @@ class Bench:
                 found.keep(lived, self._models.file(workload.name))
                 for line in found.said:
                     _say(f"{workload.name}, {mind}: the conversation is stale: {line}")
-                return entry_of(lived, mind, found.differs)
+                return entry_of(lived, mind, found.differs, found.thought_s)
         except HostLostError:
             raise
         except CoxswainError as error:

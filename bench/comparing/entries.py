@@ -106,11 +106,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return -log if self.direction == "lower" else log
 
 
-def entry_of(lived: Lived, mind: str, differs: int | None = None) -> Entry:
-    """What came of a life."""
+def entry_of(
+    lived: Lived, mind: str, differs: int | None = None, thought_s: float | None = None
+) -> Entry:
+    """What came of a life; `thought_s`: how long planning took, if not as long as in this one."""
     state = lived.state
     assert state.terminal is not None
     cost = sum(state.costs.values(), Cost())
+    thinking = state.costs.get("plan", Cost()).wall_s
+    wall_s = cost.wall_s + (0.0 if thought_s is None else thought_s - thinking)
     entry = Entry(
         workload=state.request.workload,
         mind=mind,
@@ -118,7 +122,7 @@ def entry_of(lived: Lived, mind: str, differs: int | None = None) -> Entry:
         direction=state.objective.direction,
         end=state.terminal,
         rounds=state.rounds_used,
-        seconds=round(cost.wall_s, 1),
+        seconds=round(wall_s, 1),
         tokens=cost.tokens,
         dollars=round(cost.dollars, 4),
         why="; ".join(state.reasons),

@@ -55,6 +55,8 @@ class Called(msgspec.Struct, kw_only=True):
     player: Player | None = None
     heard: Listening | None = None
     stale: list[str] = []
+    thought_s: float | None = None
+    """How long a model took that is played back, when it was recorded."""
 
     @property
     def differs(self) -> int | None:
@@ -122,4 +124,9 @@ async def _played_back(path: Path, gate: Gate) -> AsyncIterator[Called]:
     with serving(player.answer) as url:
         async with llm_mind(url, REPLAYED_KEY, choice, gate, within_s=REPLAY_S) as mind:
             stale = stale_prompt(conversation)
-            yield Called(minds=[mind, EmbeddedMind()], player=player, stale=stale)
+            yield Called(
+                minds=[mind, EmbeddedMind()],
+                player=player,
+                stale=stale,
+                thought_s=sum(turn.seconds for turn in conversation.turns),
+            )

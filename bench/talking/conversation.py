@@ -55,6 +55,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str = ""
     """The answer's body, where it is no whole stream of events: an error, half a message."""
     kind: str = STREAM
+    seconds: float = 0.0
+    """How long it was waited for."""
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     """The answer's content type."""
     body: bytes
+    seconds: float = 0.0
 
 
 def kept_question(question: Question) -> tuple[Json, list[Made]]:
@@ -155,6 +158,7 @@ def turns_of(exchanges: Sequence[Exchange]) -> tuple[Json, list[Turn]]:
                 events=events,
                 text="" if events else exchange.body.decode(errors="replace"),
                 kind=exchange.kind,
+                seconds=round(exchange.seconds, 2),
             )
         )
         before = messages

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,12 +62,19 @@ class Recorder:
 
     def answer(self, path: str, body: bytes, headers: Mapping[str, str]) -> Said:
         """Hand it on, and keep both."""
+        began = time.monotonic()
         try:
             said = self._ask(path, body, headers)
         except (OSError, http.client.HTTPException) as error:
             said = _failure(502, "api_error", f"the server cannot be reached: {error}")
         self.exchanges.append(
-            Exchange(request=json.loads(body), status=said.status, kind=said.kind, body=said.body)
+            Exchange(
+                request=json.loads(body),
+                status=said.status,
+                kind=said.kind,
+                body=said.body,
+                seconds=time.monotonic() - began,
+            )
         )
         return said
 

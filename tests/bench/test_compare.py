@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bench.compare import Bench, Comparison, options_of, shown
 from bench.comparing.entries import Entry
 from bench.comparing.hosts import PaperHosts
-from bench.talking.conversation import load
+from bench.talking.conversation import load, save
 from tests.bench.questions import paper, question
 from tests.bench.test_conversations import record
 from tests.planner.messages_api import KEY, message, messages_api
@@ -75,8 +77,6 @@ async def test_a_model_that_nobody_has_recorded_is_told_as_that(tmp_path: Path) 
 
 async def test_a_recorded_model_plans_and_pays_what_it_said(tmp_path: Path) -> None:
     kept, _ = await record(message(proposing("latency")))
-    from bench.talking.conversation import save
-
     save(kept, tmp_path / "talks" / "wakeup.json")
     (entry,) = await entries(bench(tmp_path, mind="llm"), paper({"latency": 0.4}))
     assert (entry.end, entry.policy, entry.declined) == ("promoted", "latency", [])
@@ -85,12 +85,18 @@ async def test_a_recorded_model_plans_and_pays_what_it_said(tmp_path: Path) -> N
     assert entry.tokens == kept.plan.cost.tokens > 0
 
 
+async def test_a_recorded_model_is_charged_for_the_time_it_took_then(tmp_path: Path) -> None:
+    kept, _ = await record(message(proposing("latency")))
+    slow = replace(kept, turns=[replace(each, seconds=500.0) for each in kept.turns])
+    save(slow, tmp_path / "talks" / "wakeup.json")
+    (entry,) = await entries(bench(tmp_path, mind="llm"), paper({"latency": 0.4}))
+    assert 500.0 <= entry.seconds - 10.0 * entry.rounds < 560.0
+
+
 async def test_a_conversation_about_another_profile_is_played_back_and_counted(
     tmp_path: Path,
 ) -> None:
     kept, _ = await record(message(proposing("latency")), rounds=16)
-    from bench.talking.conversation import save
-
     save(kept, tmp_path / "talks" / "wakeup.json")
     (entry,) = await entries(bench(tmp_path, mind="llm"), paper({"latency": 0.4}))
     assert entry.end == "promoted"
@@ -99,8 +105,6 @@ async def test_a_conversation_about_another_profile_is_played_back_and_counted(
 
 async def test_where_a_model_has_no_plan_it_says_whose_plan_it_was(tmp_path: Path) -> None:
     kept, _ = await record(message(proposing("turbo")))
-    from bench.talking.conversation import save
-
     save(kept, tmp_path / "talks" / "wakeup.json")
     (entry,) = await entries(bench(tmp_path, mind="llm"), paper({"latency": 0.4}))
     assert entry.end == "promoted"
@@ -139,8 +143,6 @@ def test_a_regression_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[
         high=1.4,
     )
     done.put(bad)
-    import msgspec
-
     (tmp_path / "c.json").write_bytes(msgspec.json.encode(done))
     assert shown(tmp_path / "c.json") == 1
     assert "beyond the interval: default sweep: w." in capsys.readouterr().out
