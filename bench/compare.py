@@ -113,7 +113,7 @@ class Bench:
                     return
             except HostLostError as error:
                 losses += 1
-                _say(f"the host is lost, a new one is started: {error}")
+                _say(f"the host is lost ({losses} of {MOST_LOSSES} times): {error}")
 
     async def measure(self, host: Bed) -> None:
         """All that is missing, on this host. Raises HostLostError."""
@@ -250,7 +250,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="cox-bench-") as home:
         os.environ["COX_HOME"] = home
         os.environ.pop("COX_NATS_URL", None)
-        asyncio.run(bench.run())
+        try:
+            asyncio.run(bench.run())
+        except CoxswainError as error:
+            print(f"cox bench compare: {error}", file=sys.stderr)
+            return error.exit_code
     if options.profiles_only:
         return 0
     worse = shown(options.out)

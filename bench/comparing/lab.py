@@ -332,14 +332,16 @@ async def _enrolled(fleet: asyncio.Task[None]) -> None:
 
 async def _joined(bus: Bus, fleet: asyncio.Task[None]) -> Inventory:
     """The host's inventory, once everything is ready."""
-    async with asyncio.timeout(JOIN_S):
-        while True:
-            if fleet.done():
-                fleet.result()
-            state = read_state()
-            if state is not None and state.ready:
-                break
-            await asyncio.sleep(0.5)
+    end_s = time.monotonic() + JOIN_S
+    while True:
+        if fleet.done():
+            fleet.result()
+        state = read_state()
+        if state is not None and state.ready:
+            break
+        if time.monotonic() > end_s:
+            raise HostLostError(f"{HOST} is not there", expected=f"a host within {JOIN_S:.0f} s")
+        await asyncio.sleep(0.5)
     record = await (await bus.records("hosts", Inventory)).get(f"{HOST}.inventory")
     assert record is not None
     return record.value
