@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from bench.comparing.baselines import RandomMind, SweepMind
 from bench.comparing.life import Lived
 from bench.talking.asking import (
     REPLAYED_KEY,
@@ -29,6 +30,11 @@ from services.planner.minds.llm.mind import LLM_S
 from shared.errors import InputError
 
 LLM: Final = "llm"
+_BUILT_IN: Final[dict[str, Callable[[], Mind]]] = {
+    EmbeddedMind.name: EmbeddedMind,
+    SweepMind.name: SweepMind,
+    RandomMind.name: RandomMind,
+}
 REPLAY_S: Final = 600.0
 """For a conversation that is played back: hooks are checked by the real gate meanwhile."""
 
@@ -105,9 +111,10 @@ async def called(name: str, workload: str, gate: Gate, models: Models) -> AsyncI
 
 
 def _built_in(name: str) -> Mind:
-    if name != EmbeddedMind.name:
-        raise InputError(f"there is no mind called {name}", expected="one that is built in")
-    return EmbeddedMind()
+    found = _BUILT_IN.get(name)
+    if found is None:
+        raise InputError(f"there is no mind called {name}", expected=", ".join(_BUILT_IN))
+    return found()
 
 
 def _recorded(path: Path) -> Conversation:
