@@ -107,9 +107,10 @@ lint: setup ## style, and which part may import which
 types: setup ## strict types
 	@$(BIN)/mypy
 
-bench: setup ## the gate, every policy on every workload, and fleets of 10 to 10,000 hosts: bench/results/
+bench: setup ## the gate, every policy and every mind on every workload, fleets of 10 to 10,000 hosts: bench/results/
 	@$(BIN)/cox bench gate
 	@$(BIN)/cox bench policies
+	@$(BIN)/cox bench compare
 	@$(BIN)/cox bench fleet
 	@$(BIN)/cox bench fleet --hosts 1000 10000 --kind-size 100 --connections shared --processes 4
 

@@ -26,10 +26,8 @@ from typing import TypeVar
 
 import msgspec
 
-from cli.fleet.keys import operator
-from cli.fleet.state import read_state
-from cli.fleet.supervisor import Supervisor, choose_port
-from shared.bus import Bus, connect
+from bench.comparing.lab import HOST, one_host
+from shared.bus import Bus
 from shared.errors import CoxswainError, WorkloadError
 from shared.messages import (
     Artifact,
@@ -49,12 +47,10 @@ from shared.messages import (
 )
 from shared.policies import Catalogue as Policies
 from shared.policies import Policy
-from shared.settings import Settings
 from shared.statistics import median, median_interval
 from shared.workloads import Catalogue as Workloads
 from shared.workloads import Workload
 
-HOST = "lab-1"
 RESULTS = Path(__file__).parent / "results" / "policies.json"
 LEVEL = 0.95
 M = TypeVar("M", bound=Message)
@@ -256,52 +252,25 @@ async def run(arguments: argparse.Namespace) -> int:
     """Boot, try everything, print and save. 1 if any trial could not be carried through."""
     workloads, policies = Workloads.load(), Policies.load()
     pairs = chosen(workloads, policies, arguments.workload, arguments.policy)
-    stop = asyncio.Event()
-    supervisor = Supervisor(port=choose_port(None), hosts=1)
-    fleet = asyncio.create_task(supervisor.run(stop))
     rows: list[Row] = []
     failed = 0
-    try:
-        subjects = Settings.from_environment().subjects
-        bus = await connect(supervisor.url, subjects, "bench", credentials=operator())
-        try:
-            inventory = await _joined(bus, fleet)
-            bench = Bench(bus, arguments.pairs, inventory)
-            for workload, policy in pairs:
-                print(f"{workload.name} under {policy.name} …", flush=True)
-                try:
-                    fresh = await bench.rows(workload, policy)
-                except (CoxswainError, TimeoutError) as error:
-                    failed += 1
-                    print(f"  failed: {error!r}", flush=True)
-                    continue
-                rows += fresh
-                save(fresh, arguments.out)
-                for row in fresh:
-                    print(f"  {row.metric} {row.ratio:.3f} [{row.low:.3f}, {row.high:.3f}]")
-        finally:
-            await bus.close()
-    finally:
-        stop.set()
-        await fleet
+    async with one_host() as (bus, inventory):
+        bench = Bench(bus, arguments.pairs, inventory)
+        for workload, policy in pairs:
+            print(f"{workload.name} under {policy.name} …", flush=True)
+            try:
+                fresh = await bench.rows(workload, policy)
+            except (CoxswainError, TimeoutError) as error:
+                failed += 1
+                print(f"  failed: {error!r}", flush=True)
+                continue
+            rows += fresh
+            save(fresh, arguments.out)
+            for row in fresh:
+                print(f"  {row.metric} {row.ratio:.3f} [{row.low:.3f}, {row.high:.3f}]")
     print(table(rows))
     print(summary(rows))
     return 1 if failed else 0
-
-
-async def _joined(bus: Bus, fleet: asyncio.Task[None]) -> Inventory:
-    """The lab host's inventory, once everything is ready."""
-    async with asyncio.timeout(900):
-        while True:
-            if fleet.done():
-                fleet.result()
-            state = read_state()
-            if state is not None and state.ready:
-                break
-            await asyncio.sleep(0.5)
-    record = await (await bus.records("hosts", Inventory)).get(f"{HOST}.inventory")
-    assert record is not None
-    return record.value
 
 
 def main() -> int:

@@ -77,8 +77,11 @@ class LlmMind:
         most_tokens: int,
         most_dollars: float,
         check: Check,
+        *,
+        within_s: float | None = None,
     ) -> None:
         self._model = model
+        self._within_s = LLM_S if within_s is None else within_s
         self._check = check
         self._telemetry = telemetry
         self._price = price
@@ -130,7 +133,7 @@ class LlmMind:
         return meter
 
     async def _converse(self, question: Question, meter: Meter) -> Plan:
-        end_s = time.monotonic() + LLM_S
+        end_s = time.monotonic() + self._within_s
         messages: list[Block] = [{"role": "user", "content": [_text(brief(question))]}]
         refused, why = 0, "questions without end"
         for number in range(MOST_ANSWERS):
@@ -178,7 +181,7 @@ class LlmMind:
         if within_s <= 0:
             raise PlanError(
                 f"the model {self._model.name} gave no plan in time",
-                expected=f"one within {LLM_S:g} s",
+                expected=f"one within {self._within_s:g} s",
             )
         with self._telemetry.span(
             "chat",
