@@ -451,6 +451,9 @@ class Plan(Message, tag="plan", frozen=True, kw_only=True):
     """Pairs each candidate gets first, when there is more than one."""
     confirm_pairs: int = 8
     """Pairs at the most for the winner's own trial, on rounds nobody has looked at."""
+    more: bool = False
+    """Whether this mind wants to see what the screening brings, and plan once more, before
+    anything is confirmed."""
     recalled: str = ""
     """The optimization whose outcome this plan starts from."""
     again: bool = False
@@ -461,6 +464,8 @@ class Plan(Message, tag="plan", frozen=True, kw_only=True):
     """Looked at afresh if the first candidate has not held, with what is left of the budget."""
     instead_pairs: int = 3
     """Pairs that each of those gets first."""
+    generation: int = 0
+    """How many plans came before it in its optimization; the planner says so, not the mind."""
     problem: Problem | None = None
     declined: list[Declined] = field(default_factory=list)
     """Other minds that were asked before this one."""

@@ -128,6 +128,10 @@ class Optimization(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan | None = None
     plans_asked: int = 0
     """How often a mind has been asked for it."""
+    generation: int = 0
+    """How many plans came before this one, each tried as far as its mind wanted to see."""
+    begun: int = 0
+    """Trials that had begun when this plan came."""
     builds: dict[str, Built] = field(default_factory=dict)
     """By policy."""
     trials: list[TrialRecord] = field(default_factory=list)

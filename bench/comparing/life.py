@@ -21,6 +21,7 @@ from services.learner.judge import judge
 from services.learner.memory import Memory
 from services.planner.machine import Asked, Begin, News, Tick, accept, advance, sent
 from services.planner.minds import Mind, Question
+from services.planner.minds.tried import asked_of, rejected_in, tried_in
 from services.planner.minds.walls import ask
 from services.planner.request import open_optimization
 from services.planner.tenants import tenancy
@@ -162,7 +163,7 @@ class Life:
         declined: list[Declined] = []
         cost = Cost()
         problem: Problem | None = None
-        for mind in self._minds:
+        for mind in asked_of(self._minds, self._state):
             try:
                 plan = await ask(mind, question, within_s=THINKING_S)
             except CoxswainError as error:
@@ -171,10 +172,16 @@ class Life:
                 if isinstance(error, PlanError) and error.spent is not None:
                     cost += error.spent
             else:
-                return replace(plan, declined=declined, cost=cost + plan.cost)
+                return replace(
+                    plan,
+                    generation=self._state.generation,
+                    declined=declined,
+                    cost=cost + plan.cost,
+                )
         assert problem is not None
         return Plan(
             optimization=self._state.id,
+            generation=self._state.generation,
             mind=declined[-1].mind,
             kind="keep-default",
             considered=[],
@@ -204,6 +211,9 @@ class Life:
             recollection=told,
             policies=self._policies,
             guardrails=state.guardrails,
+            tried=tried_in(state),
+            rejected=rejected_in(state),
+            rounds_used=state.rounds_used,
         )
 
     async def _try(self, command: TrialCommand) -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from services.planner.machine import Asked
 from services.planner.minds import Question
+from services.planner.minds.tried import asked_of, rejected_in, tried_in
 from services.planner.minds.walls import MIND_S, MOST_PLANS, ask
 from shared import attributes as names
 from shared.errors import BusError, CoxswainError, PlanError
@@ -110,13 +111,17 @@ class Thinking:
             recollection=recollection,
             policies=self._policies.joined(_made(self._policies, recollection)),
             guardrails=state.guardrails,
+            tried=tried_in(state),
+            rejected=rejected_in(state),
+            rounds_used=state.rounds_used,
         )
+        minds = asked_of(self._minds, state)
         end_s = time.monotonic() + MIND_S
         cost = Cost()
         declined: list[Declined] = []
-        for mind in self._minds:
+        for mind in minds:
             left_s = end_s - time.monotonic()
-            within_s = left_s if mind is self._minds[-1] else left_s * FIRST_SHARE
+            within_s = left_s if mind is minds[-1] else left_s * FIRST_SHARE
             try:
                 plan = await ask(mind, question, within_s=within_s)
             except CoxswainError as error:
@@ -125,9 +130,15 @@ class Thinking:
                 if isinstance(error, PlanError) and error.spent is not None:
                     cost += error.spent
             else:
-                return replace(plan, declined=declined, cost=cost + plan.cost)
+                return replace(
+                    plan,
+                    generation=state.generation,
+                    declined=declined,
+                    cost=cost + plan.cost,
+                )
         return Plan(
             optimization=state.id,
+            generation=state.generation,
             mind=declined[-1].mind,
             kind="keep-default",
             considered=[],

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from services.planner.minds import Question
+from services.planner.minds.candidates import candidate
 from services.planner.minds.embedded import EmbeddedMind
+from services.planner.minds.question import Tried
+from services.planner.minds.study import suggestions
+from services.planner.minds.walls import checked
 from shared.fingerprint import fingerprint
 from shared.messages import (
     Budget,
@@ -91,8 +99,8 @@ async def test_candidates_differ_and_stay_inside_their_bounds() -> None:
     made = await plan(question(rounds=40))
     seen = [(c.policy, tuple(c.parameters.items())) for c in made.candidates]
     assert len(set(seen)) == len(seen) > 1
-    for candidate in made.candidates:
-        POLICIES[candidate.policy].manifest.complete(candidate.parameters)
+    for each in made.candidates:
+        POLICIES[each.policy].manifest.complete(each.parameters)
 
 
 async def test_what_won_before_is_confirmed_without_a_search() -> None:
@@ -149,3 +157,115 @@ async def test_a_prediction_for_a_metric_that_should_rise_is_above_one() -> None
     first = made.candidates[0]
     assert first.predicted_low <= first.predicted_ratio <= first.predicted_high
     assert first.predicted_ratio > 1
+
+
+def told(asked: Question, *of: tuple[str, dict[str, int], float, bool]) -> Question:
+    """The question after candidates were tried with these ratios, two pairs each."""
+    tried = [
+        Tried(
+            candidate=candidate(
+                POLICIES[policy],
+                values,
+                why="",
+                ratio=1.0,
+                low=0.9,
+                high=1.1,
+                origin="search",
+            ),
+            pairs=2,
+            ratio=ratio,
+            low=ratio * 0.9,
+            high=ratio * 1.1,
+            harmful=harmful,
+        )
+        for policy, values, ratio, harmful in of
+    ]
+    return replace(asked, tried=tried, rounds_used=2 * len(tried))
+
+
+async def test_it_wants_to_see_what_the_first_looks_bring() -> None:
+    made = await plan(question(rounds=24))
+    assert made.more
+    assert made.screen_pairs == 2
+    assert len(made.candidates) == 3
+
+
+async def test_it_searches_around_what_leads() -> None:
+    made = await plan(told(question(rounds=40), ("latency", {}, 0.5, False)))
+    assert made.more
+    assert {each.policy for each in made.candidates} == {"latency"}
+    assert POLICIES["latency"].manifest.defaults not in [c.parameters for c in made.candidates]
+
+
+async def test_where_nothing_has_helped_it_looks_at_what_else_ships() -> None:
+    made = await plan(told(question(rounds=40), ("latency", {}, 1.1, False)))
+    assert made.more
+    assert {each.policy for each in made.candidates} == set(POLICIES) - {"latency"}
+
+
+async def test_what_did_harm_leads_nothing() -> None:
+    made = await plan(
+        told(question(rounds=24), ("latency", {}, 0.3, True), ("fair", {}, 0.8, False))
+    )
+    assert {each.policy for each in made.candidates} == {"fair"}
+
+
+async def test_it_stops_when_the_last_looks_have_brought_nothing() -> None:
+    steps = ({}, {"short_ns": 500_000}, {"short_ns": 8_000_000}, {"slice_ns": 2_000_000})
+    made = await plan(told(question(rounds=40), *(("latency", step, 0.5, False) for step in steps)))
+    assert not made.more
+    assert made.screen_pairs == 0
+    assert made.confirm_pairs == 16
+    assert "brought nothing more" in made.why
+
+
+async def test_where_nothing_looks_better_the_default_is_kept() -> None:
+    everything = [(name, {}, 1.05, False) for name in POLICIES]
+    made = await plan(told(question(rounds=40), *everything))
+    assert made.kind == "keep-default"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rounds=st.integers(8, 64),
+    gains=st.lists(st.floats(0.2, 3.0), min_size=40, max_size=40),
+    workload_class=st.sampled_from(["latency-under-load", "cpu-bound", "long-tail-batch"]),
+)
+def test_whatever_trials_bring_it_ends_within_its_rounds_and_bounds(
+    rounds: int, gains: list[float], workload_class: str
+) -> None:
+    asked = question(workload_class, rounds=rounds)
+    of: list[tuple[str, dict[str, int], float, bool]] = []
+    for _ in range(20):
+        now = told(asked, *of)
+        made = checked(asyncio.run(plan(now)), now, "embedded")
+        assert now.rounds_used + 8 <= rounds or not made.more
+        for each in made.candidates:
+            POLICIES[each.policy].manifest.check_whole(each.parameters)
+        if not made.more:
+            return
+        new = [
+            (each.policy, each.parameters)
+            for each in made.candidates
+            if (each.policy, each.parameters) not in [(p, v) for p, v, _, _ in of]
+        ]
+        assert new, "a look that can teach nothing"
+        of += [
+            (policy, values, gains[len(of) + nth], gains[len(of) + nth] > 2.5)
+            for nth, (policy, values) in enumerate(new)
+        ]
+    pytest.fail("it never ended")
+
+
+def test_the_same_question_has_the_same_suggestions() -> None:
+    asked = told(question(rounds=40), ("latency", {}, 0.5, False))
+    policies = [POLICIES["latency"], POLICIES["fair"]]
+    assert suggestions(asked, policies, 3) == suggestions(asked, policies, 3)
+
+
+def test_a_study_has_no_more_suggestions_than_there_are_points() -> None:
+    tiny = POLICIES["fifo"]
+    narrow = replace(tiny.manifest.parameter[0], low=4_999_999, high=5_000_000, scale="linear")
+    policy = replace(tiny, manifest=replace(tiny.manifest, parameter=[narrow]))
+    asked = told(question(rounds=40), ("fifo", {}, 0.9, False))
+    assert suggestions(asked, [policy], 5) == [("fifo", {"slice_ns": 4_999_999})]

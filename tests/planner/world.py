@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from services.planner.machine import Begin, News, Tick, accept, advance, sent
 from shared.messages import (
@@ -148,7 +149,7 @@ class World:
     def __init__(
         self,
         state: Optimization,
-        the_plan: Plan,
+        the_plan: Plan | list[Plan],
         ratios: dict[str, float],
         *,
         ends: dict[str, TrialEnd] | None = None,
@@ -163,7 +164,7 @@ class World:
         themselves, `silent` ones answer no command; cohorts in `worse` are judged to be so."""
         self.state = state
         self.now = START
-        self._plan = the_plan
+        self._plans = the_plan if isinstance(the_plan, list) else [the_plan]
         self._ratios = ratios
         self._ends = ends or {}
         self._rejected = rejected
@@ -220,7 +221,8 @@ class World:
             case "profile":
                 return [profiled()]
             case "plan":
-                return [self._plan]
+                now = self.state.generation
+                return [replace(each, generation=now) for each in self._plans[now : now + 1]]
             case "build":
                 return [self._built(msgspec.json.decode(item.body, type=BuildCommand))]
             case "trial":

@@ -9,7 +9,14 @@ from msgspec.structs import replace
 
 from services.planner.machine import rollout
 from services.planner.machine.ending import end, give_up
-from services.planner.machine.planning import Asked, on_asked, on_built, on_plan, on_profiled
+from services.planner.machine.planning import (
+    Asked,
+    on_asked,
+    on_built,
+    on_plan,
+    on_profiled,
+    without_its_mind,
+)
 from services.planner.machine.trying import on_trial_news
 from services.planner.machine.waiting import (
     Begin,
@@ -121,7 +128,7 @@ def advance(state: Optimization, news: News, now_unix_ns: int) -> Optimization: 
             if state.phase == "planning":
                 return on_asked(state)
         case Plan():
-            if state.phase == "planning":
+            if state.phase == "planning" and news.generation == state.generation:
                 return on_plan(state, news, now_unix_ns)
         case Built():
             if state.phase == "building" and news.policy not in state.builds:
@@ -202,6 +209,8 @@ def _on_tick(state: Optimization, now_unix_ns: int) -> Optimization:
         return state
     if state.phase == "deploying":
         return rollout.on_deadline(state, now_unix_ns)
+    if state.phase == "planning" and state.generation:
+        return without_its_mind(state, now_unix_ns)
     return give_up(state, "failed", f"{_waited_for(state)} did not answer in time", now_unix_ns)
 
 

@@ -9,16 +9,15 @@ from msgspec.structs import replace
 
 from services.planner.machine.building import build, missing, runs
 from services.planner.machine.ending import finish, give_up
+from services.planner.machine.generations import PLAN_S, key
 from services.planner.machine.trying import next_trial
 from services.planner.machine.writing import charge, command, enter, tell
 from shared.fingerprint import fingerprint
 from shared.messages import PlanCommand
 
 if TYPE_CHECKING:
-    from shared.messages import Built, Plan, Profiled
+    from shared.messages import Built, Candidate, Plan, Profiled
     from shared.optimization import Optimization
-
-PLAN_S = 120.0
 
 
 def on_profiled(state: Optimization, news: Profiled, now_unix_ns: int) -> Optimization:
@@ -57,18 +56,42 @@ def on_asked(state: Optimization) -> Optimization:
 
 def on_plan(state: Optimization, plan: Plan, now_unix_ns: int) -> Optimization:
     """What will be tried: have its policies built."""
+    before = state.plan
     state = replace(state, plan=plan, costs=charge(state, "plan", plan.cost))
     state = tell(state, "planned", plan)
     if plan.problem is not None:
+        if before is not None:
+            return without_its_mind(replace(state, plan=before), now_unix_ns)
         return give_up(state, "failed", f"no plan: {plan.problem}", now_unix_ns)
+    if not plan.candidates and before is not None and not state.trials:
+        return next_trial(replace(state, plan=replace(plan, more=False)), now_unix_ns)
     if not plan.candidates:
         return finish(state, "kept-default", plan.why, now_unix_ns)
+    if before is not None:
+        # Who had no plan to begin with is part of how it came to this one.
+        plan = replace(plan, declined=[*before.declined, *plan.declined])
     plan = replace(plan, candidates=[c for c in plan.candidates if not runs(state, c)])
     if not plan.candidates:
         why = f"what {state.canary} keeps is all that would be tried; it stays"
         return finish(state, "kept-default", why, now_unix_ns)
     state = replace(state, plan=plan)
+    if not missing(state, plan.candidates):
+        return next_trial(state, now_unix_ns)
     return build(state, plan.candidates, now_unix_ns, plan.why)
+
+
+def without_its_mind(state: Optimization, now_unix_ns: int) -> Optimization:
+    """It does not plan on: the best of what it has had screened is confirmed."""
+    assert state.plan is not None
+    screened: list[Candidate] = []
+    for each in [trial.candidate for trial in state.trials]:
+        if key(each) not in [key(known) for known in screened]:
+            screened.append(each)
+    if not screened:
+        why = "no candidate has passed the gate, and its mind does not plan on"
+        return finish(state, "rejected", why, now_unix_ns)
+    plan = replace(state.plan, candidates=screened, more=False)
+    return next_trial(replace(state, plan=plan, begun=0), now_unix_ns)
 
 
 def on_built(state: Optimization, news: Built, now_unix_ns: int) -> Optimization:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from services.planner.machine import rollout
 from services.planner.machine.building import build, missing, runs
 from services.planner.machine.ending import finish, give_up
+from services.planner.machine.generations import ask_again, key, wants_more
 from services.planner.machine.writing import (
     SLACK_S,
     charge,
@@ -127,10 +128,10 @@ def _afresh(state: Optimization, now_unix_ns: int) -> Optimization | None:
     left = state.request.budget.rounds - state.rounds_used
     if not plan.instead or left < MIN_PAIRS:
         return None
-    tried = [_key(trial.candidate) for trial in state.trials]
+    tried = [key(trial.candidate) for trial in state.trials]
     # What has just had its six pairs has an estimate by them, and needs no others to be ranked.
-    known = [c for c in plan.candidates if _key(c) in tried and not _broke(state, c)]
-    new = [c for c in plan.instead if _key(c) not in tried and not runs(state, c)]
+    known = [c for c in plan.candidates if key(c) in tried and not _broke(state, c)]
+    new = [c for c in plan.instead if key(c) not in tried and not runs(state, c)]
     room = (left - MIN_PAIRS) // max(plan.instead_pairs, 1)
     candidates = [*known, *new[: room if known else max(1, room)]]
     if not candidates:
@@ -150,11 +151,6 @@ def _afresh(state: Optimization, now_unix_ns: int) -> Optimization | None:
         text = f"what is remembered has not held; {len(candidates)} others have a look"
         return build(state, candidates, now_unix_ns, text)
     return next_trial(state, now_unix_ns)
-
-
-def _key(candidate: Candidate) -> tuple[str, str, dict[str, int]]:
-    """Which candidate it is, whyever it is proposed."""
-    return candidate.policy, candidate.version, candidate.parameters
 
 
 def _is_proven(trial: TrialRecord) -> bool:
@@ -178,23 +174,27 @@ def next_trial(state: Optimization, now_unix_ns: int) -> Optimization:
         return stand_still(state, now_unix_ns)
     assert state.plan is not None
     candidates = [c for c in state.plan.candidates if _artifact_of(state, c) is not None]
+    more = wants_more(state)
+    left = state.request.budget.rounds - state.rounds_used
+    screening = state.plan.screen_pairs if len(candidates) > 1 or more else 0
+    if screening:
+        # What an earlier plan has screened may be screened again: it says more of it.
+        tried = [key(trial.candidate) for trial in state.trials[state.begun :]]
+        for candidate in candidates:
+            if key(candidate) not in tried and left - screening >= MIN_PAIRS:
+                return _start_trial(state, candidate, "screen", screening, now_unix_ns)
+    if more and left >= MIN_PAIRS:
+        return ask_again(state, now_unix_ns)
     if not candidates:
         return _nothing_left(state, now_unix_ns)
-    left = state.request.budget.rounds - state.rounds_used
-    screening = state.plan.screen_pairs if len(candidates) > 1 else 0
-    if screening:
-        tried = [trial.candidate for trial in state.trials]
-        for candidate in candidates:
-            if candidate not in tried and left - screening >= MIN_PAIRS:
-                return _start_trial(state, candidate, "screen", screening, now_unix_ns)
     # Six pairs that did not do are no last word; but there are no six others.
     confirmed = [
-        trial.candidate
+        key(trial.candidate)
         for trial in state.trials
         if trial.spec.stage == "confirm" and (state.plan.again or trial.spec.min_pairs >= MIN_PAIRS)
     ]
     ranked = sorted(
-        (c for c in candidates if c not in confirmed and not _broke(state, c)),
+        (c for c in candidates if key(c) not in confirmed and not _broke(state, c)),
         key=lambda c: _estimate(state, c),
     )
     least = _least_pairs(state, ranked[0]) if ranked else MIN_PAIRS
@@ -334,7 +334,7 @@ def _artifact_of(state: Optimization, candidate: Candidate) -> Artifact | None:
 def _broke(state: Optimization, candidate: Candidate) -> bool:
     """Whether a trial of it ended in a fault, or in the judge's clear no."""
     return any(
-        trial.candidate == candidate
+        key(trial.candidate) == key(candidate)
         and (
             (trial.ended is not None and trial.ended.end not in {"completed", "stopped"})
             or (trial.judged is not None and trial.judged.verdict == "revert")
@@ -346,10 +346,17 @@ def _broke(state: Optimization, candidate: Candidate) -> bool:
 def _estimate(state: Optimization, candidate: Candidate) -> float:
     """The gain so far as a log ratio, below 0 is better; the prediction where nothing is known."""
     sign = 1.0 if state.objective.direction == "lower" else -1.0
-    for trial in reversed(state.trials):
-        if trial.candidate == candidate and trial.judged is not None and trial.judged.ratio > 0:
-            return sign * math.log(trial.judged.ratio)
-    return sign * math.log(max(candidate.predicted_ratio, 1e-9))
+    known = [
+        (trial.judged.pairs, math.log(trial.judged.ratio))
+        for trial in state.trials
+        if key(trial.candidate) == key(candidate)
+        and trial.judged is not None
+        and trial.judged.ratio > 0
+        and trial.judged.pairs > 0
+    ]
+    if not known:
+        return sign * math.log(max(candidate.predicted_ratio, 1e-9))
+    return sign * sum(pairs * log for pairs, log in known) / sum(pairs for pairs, _ in known)
 
 
 def _update(state: Optimization, trial: TrialRecord) -> Optimization:

@@ -1,82 +1,283 @@
-"""The embedded mind: recall, then rules, then a small search, within the budget of rounds.
+"""The embedded mind: recall, then rules, then a search, within the budget of rounds.
 
-It needs no key, no network and no model, and the same question gives the same plan.
+It needs no key, no network and no model, and the same question gives the same plan. It searches in
+generations of a few short looks each: what the rules say first; if none of that helps, whatever
+else ships; then what lies around the best, and what Optuna draws from all that is known. It stops
+when a generation has brought less than the least effect that is worth having.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from services.planner.minds.candidates import candidate, remembered
-from services.planner.minds.pairs import MAX_CANDIDATES, room_for, shared
+from services.planner.minds.pairs import (
+    CONFIRM_PAIRS,
+    LOOK_PAIRS,
+    MAX_CANDIDATES,
+    looks,
+    room_for,
+    shared,
+)
 from services.planner.minds.recall import confirmation
 from services.planner.minds.rules import WORTH_TRYING, consider, expectation, neighbours_winner
-from services.planner.minds.search import neighbours
+from services.planner.minds.search import around, neighbours
+from services.planner.minds.study import suggestions
 from shared.messages import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.planner.minds.question import Question
+    from services.planner.minds.question import Question, Tried
     from shared.messages import Candidate, Consideration
     from shared.policies import Policy
 
+IDLE = "idle"
+"""Who hardly runs gains nothing from who runs first."""
+
+FIRST_LOOKS = 3
+"""Candidates of the first generation, where rules know what fits."""
+
+ONWARD_LOOKS = 2
+"""New ones in each generation after it."""
+
 
 class EmbeddedMind:
-    """Plans from memory, the profile and the manifests."""
+    """Plans from memory, profile and manifests, and from what its own plans have brought."""
 
     name = "embedded"
 
     async def plan(self, question: Question) -> Plan:
-        """Confirm what won before; else try what fits best, and neighbours of it."""
+        """Confirm what won before; else try what fits best, and search from there."""
+        considered = consider(question)
+        if question.begun:
+            return self._go_on(question, considered)
         confirmed = confirmation(question, self.name, fresh)
         if confirmed is not None:
             return confirmed
-        considered = consider(question)
         fitting = [c for c in considered if c.score >= WORTH_TRYING]
+        room = looks(question.request.budget.rounds, 0)
         if not fitting:
-            return self._keep_default(question, considered)
-        return self._search(question, considered, fitting)
+            others = _others(question, considered)[:room]
+            if not others:
+                return self._keep_default(question, considered, _no_fit(question))
+            why = f"{_no_fit(question)}; a look at {_counted(others)} that may help all the same"
+            return self._look(question, considered, others, why)
+        best = fitting[0]
+        candidates = _candidates(question, fitting)
+        if room < 2 or len(candidates) == 1:
+            return self._at_once(question, considered, candidates, best)
+        first = candidates[: min(room, FIRST_LOOKS)]
+        why = f"{best.policy} fits best: {best.reason}; a look at {_counted(first)}"
+        return self._look(question, considered, first, why)
 
-    def _keep_default(self, question: Question, considered: list[Consideration]) -> Plan:
-        profile = question.profile
-        return Plan(
-            optimization=question.optimization,
-            mind=self.name,
-            kind="keep-default",
-            considered=considered,
-            candidates=[],
-            why=f"no policy fits {profile.workload_class}"
-            f" (confidence {profile.confidence:.2f}) well enough to be worth a trial",
-            evidence=dict(question.profile.features),
-        )
-
-    def _search(
+    def _at_once(
         self,
         question: Question,
         considered: list[Consideration],
-        fitting: Sequence[Consideration],
+        candidates: list[Candidate],
+        best: Consideration,
     ) -> Plan:
+        """One plan, where the budget has no room to look around."""
         rounds = question.request.budget.rounds
-        candidates = _candidates(question, fitting)[: room_for(rounds)]
+        candidates = candidates[: room_for(rounds)]
         screen, confirm = shared(rounds, len(candidates))
-        best = fitting[0]
         how = (
             f"screen {len(candidates)} candidates with {screen} pairs each, confirm the best"
             if screen
             else "the budget allows no screening: confirm it directly"
         )
+        return replace(
+            self._look(
+                question,
+                considered,
+                candidates,
+                f"{best.policy} fits best: {best.reason}; {how}",
+            ),
+            screen_pairs=screen,
+            confirm_pairs=confirm,
+            more=False,
+        )
+
+    def _go_on(self, question: Question, considered: list[Consideration]) -> Plan:
+        """From what was tried: others if nothing helped, what lies around it if something did."""
+        leaders = _leaders(question)
+        room = looks(question.request.budget.rounds, question.rounds_used)
+        least = math.log1p(question.objective.least_effect)
+        if not leaders or _gain(question, leaders[0]) < least:
+            others = _others(question, considered)[:room]
+            if others:
+                why = f"nothing has helped so far; a look at {_counted(others)} not made for this"
+                return self._look(question, considered, others, why)
+            if not leaders or _gain(question, leaders[0]) <= 0:
+                why = "nothing that was tried looked better than the baseline"
+                return self._keep_default(question, considered, why)
+        elif (enough := _enough(question, leaders, least)) == "" and room:
+            further = _further(question, leaders, room)
+            if further:
+                best = leaders[0].candidate
+                why = f"{best.policy} leads at ratio {leaders[0].ratio:.2f}; look further"
+                return self._look(question, considered, further, why)
+        else:
+            return self._confirm(question, considered, leaders, enough or "the rest confirms")
+        return self._confirm(question, considered, leaders, "there is nothing left to try")
+
+    def _look(
+        self,
+        question: Question,
+        considered: list[Consideration],
+        candidates: list[Candidate],
+        why: str,
+    ) -> Plan:
+        """A few short rounds for each of these; then it plans on."""
         return Plan(
             optimization=question.optimization,
             mind=self.name,
             kind="reconfigure",
             considered=considered,
             candidates=candidates,
-            why=f"{best.policy} fits best: {best.reason}; {how}",
+            why=why,
             evidence=dict(question.profile.features),
-            screen_pairs=screen,
-            confirm_pairs=confirm,
+            screen_pairs=LOOK_PAIRS,
+            confirm_pairs=min(question.rounds - LOOK_PAIRS * len(candidates), CONFIRM_PAIRS),
+            more=True,
         )
+
+    def _confirm(
+        self,
+        question: Question,
+        considered: list[Consideration],
+        leaders: Sequence[Tried],
+        enough: str,
+    ) -> Plan:
+        """The best on rounds that nobody has looked at; the next only if that comes to nothing."""
+        best = leaders[0]
+        return replace(
+            self._look(
+                question,
+                considered,
+                [each.candidate for each in leaders[:2]],
+                f"{enough}: confirm {best.candidate.policy}, best of {len(question.tried)}"
+                f" at ratio {best.ratio:.2f}",
+            ),
+            screen_pairs=0,
+            confirm_pairs=min(question.rounds, CONFIRM_PAIRS),
+            more=False,
+        )
+
+    def _keep_default(self, question: Question, considered: list[Consideration], why: str) -> Plan:
+        return Plan(
+            optimization=question.optimization,
+            mind=self.name,
+            kind="keep-default",
+            considered=considered,
+            candidates=[],
+            why=why,
+            evidence=dict(question.profile.features),
+        )
+
+
+def _no_fit(question: Question) -> str:
+    profile = question.profile
+    return (
+        f"no policy fits {profile.workload_class} (confidence {profile.confidence:.2f})"
+        " well enough to be worth a trial"
+    )
+
+
+def _counted(candidates: Sequence[Candidate]) -> str:
+    return "one" if len(candidates) == 1 else str(len(candidates))
+
+
+def _gain(question: Question, tried: Tried) -> float:
+    """Log of how much better it looks; above 0 is better."""
+    log = math.log(max(tried.ratio, 1e-9))
+    return -log if question.objective.direction == "lower" else log
+
+
+def _leaders(question: Question) -> list[Tried]:
+    """What may yet win, best first."""
+    sound = [each for each in question.tried if each.pairs and not each.harmful]
+    return sorted(sound, key=lambda each: -_gain(question, each))
+
+
+def _enough(question: Question, leaders: Sequence[Tried], least: float) -> str:
+    """Why there is no need to look further; empty if there is.
+
+    The last looks have brought nothing: the best is none of them, or beats what was known before
+    by less than what is worth having.
+    """
+    before = [each for each in leaders if each in question.tried[:-ONWARD_LOOKS]]
+    if len(question.tried) <= FIRST_LOOKS or not before:
+        return ""
+    if _gain(question, leaders[0]) - _gain(question, before[0]) < least:
+        return "the last looks brought nothing more"
+    return ""
+
+
+def _others(question: Question, considered: Sequence[Consideration]) -> list[Candidate]:
+    """Whatever else ships and nobody has tried here, with its defaults.
+
+    What did harm here has score 0.
+    """
+    if question.profile.workload_class == IDLE:
+        return []
+    known = {each.candidate.policy for each in question.tried} | set(question.rejected)
+    known |= {each.policy for each in question.recollection.exact}
+    expected = expectation(question)
+    return [
+        candidate(
+            question.policies[each.policy],
+            {},
+            why=each.reason,
+            ratio=expected.ratio,
+            low=expected.low,
+            high=expected.high,
+            origin="search",
+        )
+        for each in considered
+        if each.score > 0
+        and each.policy not in known
+        and question.policies[each.policy].made is None
+    ]
+
+
+def _further(question: Question, leaders: Sequence[Tried], room: int) -> list[Candidate]:
+    """One step from the leader that nobody has tried, and what the study draws; all within room."""
+    best = leaders[0]
+    policy = question.policies.policy(best.candidate.policy, best.candidate.made)
+    tried = [(each.candidate.policy, each.candidate.parameters) for each in question.tried]
+    steps = [
+        (policy, values, why)
+        for values, why in around(policy.manifest, dict(best.candidate.parameters))
+        if (policy.name, values) not in tried
+    ][:1]
+    hopeful = [policy]
+    for each in leaders[1:]:
+        other = question.policies.policy(each.candidate.policy, each.candidate.made)
+        if _gain(question, each) > 0 and other.name not in [known.name for known in hopeful]:
+            hopeful.append(other)
+    by_name = {each.name: each for each in hopeful}
+    drawn = [
+        (by_name[name], values, "drawn from what is known of its parameters")
+        for name, values in suggestions(question, hopeful, ONWARD_LOOKS)
+        if (name, values) not in [(p.name, v) for p, v, _ in steps]
+    ]
+    return [
+        candidate(
+            each,
+            values,
+            why=why,
+            ratio=best.ratio,
+            low=min(best.low, best.ratio),
+            high=max(best.high, best.ratio),
+            origin="search",
+        )
+        for each, values, why in [*steps, *drawn][: min(room, ONWARD_LOOKS)]
+    ]
 
 
 def fresh(question: Question, considered: Sequence[Consideration]) -> list[Candidate]:

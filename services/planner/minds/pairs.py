@@ -7,6 +7,9 @@ CONFIRM_PAIRS = 16
 
 MIN_CONFIRM = 8
 SCREEN_PAIRS = 3
+"""Where candidates are screened once."""
+LOOK_PAIRS = 2
+"""Where they are screened in generations: the better ones are looked at again."""
 MAX_CANDIDATES = 3
 
 
@@ -19,3 +22,9 @@ def shared(rounds: int, candidates: int) -> tuple[int, int]:
     """Pairs to screen each of them, none for one alone, and pairs to confirm the best."""
     screen = SCREEN_PAIRS if candidates > 1 else 0
     return screen, min(rounds - screen * candidates, CONFIRM_PAIRS)
+
+
+def looks(rounds: int, used: int) -> int:
+    """How many candidates may have a look yet: half of a budget is kept to confirm the best."""
+    kept = max(MIN_CONFIRM, min(CONFIRM_PAIRS, rounds // 2))
+    return max(0, (rounds - used - kept) // LOOK_PAIRS)

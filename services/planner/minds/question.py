@@ -8,6 +8,7 @@ import msgspec
 from msgspec import field
 
 from shared.messages import (
+    Candidate,
     Fingerprint,
     Guardrail,
     Inventory,
@@ -18,6 +19,20 @@ from shared.messages import (
     Recollection,
 )
 from shared.policies import Catalogue
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """What the trials of one candidate have brought so far, in this optimization."""
+
+    candidate: Candidate
+    pairs: int
+    ratio: float
+    """Candidate / baseline of the objective, over all its pairs; 1 where there is none."""
+    low: float
+    high: float
+    """The interval of the trial with most pairs."""
+    harmful: bool = False
+    """The judge has sent it back, or it broke: it is not tried again."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +47,21 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     recollection: Recollection
     policies: Catalogue
     guardrails: list[Guardrail] = field(default_factory=list)
+    tried: list[Tried] = field(default_factory=list)
+    """In the order of their first trials, where a mind plans from what its candidates brought."""
+    rejected: dict[str, str] = field(default_factory=dict)
+    """Policies that the gate did not pass here, each with its first reason."""
+    rounds_used: int = 0
+
+    @property
+    def rounds(self) -> int:
+        """Pairs that are left of the budget."""
+        return self.request.budget.rounds - self.rounds_used
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a plan before this one."""
+        return bool(self.tried or self.rejected)
 
 
 class Mind(Protocol):

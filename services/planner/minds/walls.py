@@ -207,12 +207,15 @@ def _about_rounds(plan: Plan, question: Question, wrong: Wrong) -> None:
     """Whether the trials that it wants can decide, and fit into the budget."""
     if not plan.candidates:
         return
-    rounds = question.request.budget.rounds
+    rounds = question.rounds
+    if plan.more and not plan.screen_pairs:
+        raise wrong("it wants to see more, and screens nothing", "pairs to screen", 0)
     if not MIN_PAIRS <= plan.confirm_pairs <= rounds:
         raise wrong("pairs to confirm", f"{MIN_PAIRS} to {rounds}", plan.confirm_pairs)
     if plan.screen_pairs < 0:
         raise wrong("pairs to screen", "0 or more", plan.screen_pairs)
-    screened = plan.screen_pairs * len(plan.candidates) if len(plan.candidates) > 1 else 0
+    several = len(plan.candidates) > 1 or plan.more
+    screened = plan.screen_pairs * len(plan.candidates) if several else 0
     if screened + MIN_PAIRS > rounds:
         expected = f"at most {rounds - MIN_PAIRS} pairs: {MIN_PAIRS} of {rounds} confirm"
         raise wrong("it screens more than the budget has", expected, screened)
