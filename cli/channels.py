@@ -126,6 +126,7 @@ CHANNELS: tuple[Channel, ...] = (
     _event("learner", "judged", m.Judged),
     _event("learner", "remembered", m.Remembered),
     _event("learner", "weighed", m.Weighed),
+    _event("learner", "drifted", m.Drifted),
     Channel(kind="heartbeat", service="", verb="heartbeat", message=m.Heartbeat),
     Channel(kind="call", service="", verb="roll", message=m.RollCall),
     Channel(kind="dead", service="", verb="dead", message=m.DeadLetter),

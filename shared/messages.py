@@ -127,6 +127,9 @@ class OptimizeRequest(Part, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     """Hooks may be tried that a mind has written: they pass the same gate as all others."""
     least_effect: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
     """Overrides the workload's own least useful effect."""
+    drift: Literal["off", "tell", "optimize"] = "tell"
+    """When what is kept is found not to do what it did: nothing, say so, or optimize once more for
+    this request, for as long as the gate knows it. `COX_DRIFT` of a planner may allow less."""
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
     """Who goes first where requests want the same host; then the older one."""
     wait: bool = True
@@ -358,6 +361,10 @@ class Vitals(Part, frozen=True, kw_only=True):
     """How long tasks have run, over all CPUs."""
     wait_ns: int
     """How long runnable tasks have waited for a CPU."""
+
+
+LIVE = "live-"
+"""Marks of looks at a host that runs what was promoted there, one after the other."""
 
 
 class ProbeCommand(Message, tag="probe", frozen=True, kw_only=True):
@@ -856,6 +863,24 @@ class Weighed(Message, tag="weighed", frozen=True, kw_only=True):
     """How much more tasks waited for each second they ran, against the control's change."""
     chance: float = 1.0
     """Of such a difference or a larger one if the candidate changed nothing."""
+    reasons: list[str] = field(default_factory=list)
+
+
+class Drifted(Message, tag="drifted", frozen=True, kw_only=True):
+    """A host does not do any more what it did, under what an optimization has left there."""
+
+    optimization: str
+    on: Name
+    """The host, which was its canary."""
+    figure: Literal["waiting", "load"]
+    """Seconds waited for each second that tasks ran, or CPUs in use."""
+    low: float
+    high: float
+    """What was normal."""
+    found: float
+    at_ns: int
+    """The look at the host's counters that made it certain, since its boot."""
+    unix_ns: int
     reasons: list[str] = field(default_factory=list)
 
 

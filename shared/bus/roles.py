@@ -158,6 +158,7 @@ def _learner(s: Subjects, inbox: str) -> Grant:
             *(s.endpoint("learner", question) for question in _QUESTIONS),
             s.events("learner", "remembered"),
             s.events("executor", "built"),
+            s.events("observer", "probed"),
         ),
         answers=True,
     )
