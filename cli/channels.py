@@ -89,6 +89,7 @@ CHANNELS: tuple[Channel, ...] = (
     _question("planner", "freeze", m.FreezeRequest, m.Reply),
     _question("planner", "drain", m.DrainRequest, m.Reply),
     _question("learner", "recall", m.RecallRequest, m.Recollection),
+    _question("learner", "calibration", r.CalibrationRequest, r.CalibrationTable),
     _question("learner", "policies", r.PoliciesRequest, r.PolicyList),
     _question("learner", "policy", r.PolicyRequest, r.PolicyRecord),
     _question("learner", "history", r.PolicyHistoryRequest, r.PolicyHistory),

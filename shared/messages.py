@@ -942,6 +942,13 @@ class Outcome(Part, frozen=True, kw_only=True):
     reasons: list[str] = field(default_factory=list)
     host: str = ""
     """Whose rounds these were."""
+    predicted_low: float = 0.0
+    predicted_high: float = 0.0
+    """The range that was predicted; 0 where none was."""
+    mind: str = ""
+    """Whose prediction it was."""
+    origin: str = ""
+    """How that came to the candidate, as `Candidate.origin`."""
 
 
 class RememberCommand(Message, tag="remember", frozen=True, kw_only=True):
@@ -975,6 +982,21 @@ class Vouched(Part, frozen=True, kw_only=True):
     """In how many optimizations it is remembered as promoted; the learner vouches for one."""
 
 
+class Calibrated(Part, frozen=True, kw_only=True):
+    """How a mind's predictions for a class of workload have turned out."""
+
+    mind: str
+    workload_class: str
+    origin: str
+    outcomes: int
+    covered: float
+    """Share of them that was inside the predicted range."""
+    bias: float
+    """How much worse than predicted they were, as a mean log; below 0 they were better."""
+    widen: float
+    """By how much, as a log, ranges must reach further on either side to hold four of five."""
+
+
 class Recollection(Message, tag="recollection", frozen=True, kw_only=True):
     """What is known, best first. `exact` is for this fingerprint, `near` for similar ones."""
 
@@ -984,6 +1006,8 @@ class Recollection(Message, tag="recollection", frozen=True, kw_only=True):
     """The hooks of those outcomes' policies that do not ship, as far as they are known."""
     vouched: list[Vouched] = field(default_factory=list)
     """Of `exact`, what the learner knows to have been promoted, whoever says so besides."""
+    calibration: list[Calibrated] = field(default_factory=list)
+    """For this class of workload."""
 
 
 # --- An optimization's whole life --------------------------------------------------------------

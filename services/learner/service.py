@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from msgspec.structs import replace
 
+from services.learner.calibration import calibrated
 from services.learner.judge import judge
 from services.learner.memory import Memory
 from services.learner.repository import Finder, Repository, history, policies, policy
@@ -46,10 +47,12 @@ from shared.messages import (
     decode,
 )
 from shared.metrics import declared
-from shared.outcomes import MADE_LIMIT, sound
+from shared.outcomes import CALIBRATION_LIMIT, MADE_LIMIT, sound
 from shared.plain import plain
 from shared.policies import Catalogue
 from shared.repository import (
+    CalibrationRequest,
+    CalibrationTable,
     PoliciesRequest,
     PolicyHistory,
     PolicyHistoryRequest,
@@ -72,6 +75,9 @@ if TYPE_CHECKING:
     from shared.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
+
+ROWS = 500
+"""Of a table: it must fit into one message."""
 
 M = TypeVar("M", bound=Message)
 
@@ -106,6 +112,7 @@ class Learner:
         for question, kind, answer in (
             ("recall", RecallRequest, self._recall),
             ("policies", PoliciesRequest, self._policies),
+            ("calibration", CalibrationRequest, self._calibration),
             ("policy", PolicyRequest, self._policy),
             ("history", PolicyHistoryRequest, self._history),
             ("search", PolicySearchRequest, self._search),
@@ -301,13 +308,25 @@ class Learner:
     async def _recall(self, request: RecallRequest) -> Recollection:
         with self._telemetry.span("recall") as span:
             found = self._memory.recall(request)
+            of = request.fingerprint.workload_class
+            rows = [
+                each for each in calibrated(self._memory.outcomes()) if each.workload_class == of
+            ]
             vouched = await self._vouching.of(found.exact)
-            found = replace(found, made=sources(self._repository, found), vouched=vouched)
+            found = replace(
+                found,
+                made=sources(self._repository, found),
+                vouched=vouched,
+                calibration=rows[:CALIBRATION_LIMIT],
+            )
             span.set({names.RECALL_EXACT: len(found.exact), names.RECALL_NEAR: len(found.near)})
             return found
 
     async def _policies(self, _request: PoliciesRequest) -> PolicyList:
         return policies(self._repository)
+
+    async def _calibration(self, _request: CalibrationRequest) -> CalibrationTable:
+        return CalibrationTable(rows=calibrated(self._memory.outcomes())[:ROWS])
 
     async def _policy(self, request: PolicyRequest) -> PolicyRecord:
         return policy(self._repository, request)

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from services.planner.minds.candidates import candidate, remembered
 from services.planner.minds.pairs import MAX_CANDIDATES, room_for, shared
 from services.planner.minds.recall import confirmation
-from services.planner.minds.rules import WORTH_TRYING, consider, expectation, neighbours_winner
+from services.planner.minds.rules import (
+    MIND,
+    WORTH_TRYING,
+    consider,
+    expectation,
+    neighbours_winner,
+)
 from services.planner.minds.search import neighbours
 from shared.messages import Plan
 
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 class EmbeddedMind:
     """Plans from memory, the profile and the manifests."""
 
-    name = "embedded"
+    name = MIND
 
     async def plan(self, question: Question) -> Plan:
         """Confirm what won before; else try what fits best, and neighbours of it."""
