@@ -14,6 +14,7 @@ def make_request(
     beside: list[str],
     alone: bool,
     made: bool,
+    drift: str,
     hosts: list[str],
     rounds: int,
     seconds: int,
@@ -37,6 +38,7 @@ def make_request(
         "beside": beside,
         "alone": alone,
         "made": made,
+        "drift": drift,
         "hosts": hosts,
         "budget": {"rounds": rounds, "seconds": seconds},
         "policies": policies,
@@ -67,6 +69,7 @@ def make_request(
             "60 to 86400 seconds; a least effect from 0 to 1; "
             "cohorts from 1 to 100, a control from 0 to 50 percent; "
             "a priority from 0 to 9; a lease of 10 s or more; "
+            "drift off, tell or optimize; "
             "a fingerprint of 16 hexadecimal digits",
             got=str(error),
             advice="See `cox optimize --help`.",

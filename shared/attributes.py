@@ -39,6 +39,8 @@ SpanName = Literal[
 # --- One optimization --------------------------------------------------------------------------
 
 OPTIMIZATION_ID: Final = "coxswain.optimization.id"
+OPTIMIZATION_BECAUSE: Final = "coxswain.optimization.because"
+"""Why it was opened, if no client asked for it just now."""
 OPTIMIZATION_TERMINAL: Final = "coxswain.optimization.terminal"
 OPTIMIZATION_PHASE: Final = "coxswain.optimization.phase"
 WORKLOAD_NAME: Final = "coxswain.workload.name"

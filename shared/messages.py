@@ -127,6 +127,9 @@ class OptimizeRequest(Part, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     """Hooks may be tried that a mind has written: they pass the same gate as all others."""
     least_effect: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
     """Overrides the workload's own least useful effect."""
+    drift: Literal["off", "tell", "optimize"] = "tell"
+    """When what is kept is found not to do what it did: nothing, say so, or optimize once more for
+    this request, for as long as the gate knows it. `COX_DRIFT` of a planner may allow less."""
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
     """Who goes first where requests want the same host; then the older one."""
     wait: bool = True
@@ -358,6 +361,10 @@ class Vitals(Part, frozen=True, kw_only=True):
     """How long tasks have run, over all CPUs."""
     wait_ns: int
     """How long runnable tasks have waited for a CPU."""
+
+
+LIVE = "live-"
+"""Marks of looks at a host that runs what was promoted there, one after the other."""
 
 
 class ProbeCommand(Message, tag="probe", frozen=True, kw_only=True):
@@ -864,6 +871,24 @@ class Weighed(Message, tag="weighed", frozen=True, kw_only=True):
     reasons: list[str] = field(default_factory=list)
 
 
+class Drifted(Message, tag="drifted", frozen=True, kw_only=True):
+    """A host does not do any more what it did, under what an optimization has left there."""
+
+    optimization: str
+    on: Name
+    """The host, which was its canary."""
+    figure: Literal["waiting", "load"]
+    """Seconds waited for each second that tasks ran, or CPUs in use."""
+    low: float
+    high: float
+    """What was normal."""
+    found: float
+    at_ns: int
+    """The look at the host's counters that made it certain, since its boot."""
+    unix_ns: int
+    reasons: list[str] = field(default_factory=list)
+
+
 class RevertRequest(Message, tag="revert", frozen=True, kw_only=True):
     """Back to the kernel's default, now."""
 
@@ -922,6 +947,13 @@ class Outcome(Part, frozen=True, kw_only=True):
     reasons: list[str] = field(default_factory=list)
     host: str = ""
     """Whose rounds these were."""
+    predicted_low: float = 0.0
+    predicted_high: float = 0.0
+    """The range that was predicted; 0 where none was."""
+    mind: str = ""
+    """Whose prediction it was."""
+    origin: str = ""
+    """How that came to the candidate, as `Candidate.origin`."""
 
 
 class RememberCommand(Message, tag="remember", frozen=True, kw_only=True):
@@ -955,6 +987,21 @@ class Vouched(Part, frozen=True, kw_only=True):
     """In how many optimizations it is remembered as promoted; the learner vouches for one."""
 
 
+class Calibrated(Part, frozen=True, kw_only=True):
+    """How a mind's predictions for a class of workload have turned out."""
+
+    mind: str
+    workload_class: str
+    origin: str
+    outcomes: int
+    covered: float
+    """Share of them that was inside the predicted range."""
+    bias: float
+    """How much worse than predicted they were, as a mean log; below 0 they were better."""
+    widen: float
+    """By how much, as a log, ranges must reach further on either side to hold four of five."""
+
+
 class Recollection(Message, tag="recollection", frozen=True, kw_only=True):
     """What is known, best first. `exact` is for this fingerprint, `near` for similar ones."""
 
@@ -964,6 +1011,8 @@ class Recollection(Message, tag="recollection", frozen=True, kw_only=True):
     """The hooks of those outcomes' policies that do not ship, as far as they are known."""
     vouched: list[Vouched] = field(default_factory=list)
     """Of `exact`, what the learner knows to have been promoted, whoever says so besides."""
+    calibration: list[Calibrated] = field(default_factory=list)
+    """For this class of workload."""
 
 
 # --- An optimization's whole life --------------------------------------------------------------

@@ -150,6 +150,10 @@ class Optimization(msgspec.Struct, frozen=True, kw_only=True):
     """What the winner did to a host during its rollout, if it did."""
     request_sha256: str = ""
     """Of the request's bytes as they came: by them the gate finds it among those it has seen."""
+    because: str = ""
+    """Why it was opened, if no client asked for it just now: a drift, in words."""
+    after: str = ""
+    """The optimization in which that was found, whose request this one renews."""
     fence: int = 0
     """The fencing token under which its hosts are its own; rides with every command that loads."""
     evidence: str = ""

@@ -24,6 +24,9 @@ NEAR_LIMIT: Final = 10
 MADE_LIMIT: Final = 8
 """Sources of a recollection: a message holds 512 KiB, hooks have 8 KiB at the most."""
 
+CALIBRATION_LIMIT: Final = 32
+"""Rows of a recollection, of one class: minds times ways to come to a candidate."""
+
 FURTHEST_RATIO: Final = 1e6
 """The judge cuts ratios to this and its inverse (`services/learner/question.py`)."""
 
@@ -63,6 +66,12 @@ def unsound(outcome: Outcome, now_unix_ns: int) -> str:
         return f"a ratio is beyond {FURTHEST_RATIO:g} or its inverse: {ratios}"
     if not outcome.low <= outcome.ratio <= outcome.high:
         return f"a ratio is outside its own interval: {ratios}"
+    predicted = outcome.predicted_low, outcome.predicted_high
+    if any(predicted) and not (
+        1 / FURTHEST_RATIO <= outcome.predicted_low <= outcome.predicted_high <= FURTHEST_RATIO
+        and outcome.predicted_low <= outcome.predicted_ratio <= outcome.predicted_high
+    ):
+        return f"a prediction is none: {outcome.predicted_ratio} in {predicted}"
     if not 0 <= outcome.pairs <= MOST_PAIRS:
         return f"{outcome.pairs} pairs"
     if not 0 <= outcome.unix_ns <= now_unix_ns + CLOCKS_NS:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from shared.messages import Artifact, Fingerprint, Made, Message, Name, Part
+from shared.messages import Artifact, Calibrated, Fingerprint, Made, Message, Name, Part
 
 Verdict = Literal["promote", "revert", "inconclusive"]
 Words = Annotated[str, Meta(max_length=500)]
@@ -138,6 +138,16 @@ class PolicyList(Message, tag="policy_list", frozen=True, kw_only=True):
     policies: list[PolicyVersion] = field(default_factory=list)
     more: int = 0
     """Versions that are left out: those that were used the longest ago."""
+
+
+class CalibrationRequest(Message, tag="calibration_request", frozen=True, kw_only=True):
+    """Ask how predictions have turned out."""
+
+
+class CalibrationTable(Message, tag="calibration_table", frozen=True, kw_only=True):
+    """By mind, class of workload and origin, those with most outcomes first."""
+
+    rows: list[Calibrated] = field(default_factory=list)
 
 
 class PolicyRequest(Message, tag="policy_request", frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import platformdirs
@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     labels: dict[str, str] = {}
     max_canaries: int = 8
+    drift: Literal["off", "tell", "optimize"] = "optimize"
     sandbox: bool = False
     made: bool = True
     state_dir: Path = Path()
@@ -80,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             host=host_token(host),
             labels=_labels(environment.get("COX_LABELS", "")),
             max_canaries=_count(environment.get("COX_MAX_CANARIES", "8")),
+            drift=_drift(environment),
             sandbox=_switch(environment, "COX_SANDBOX", "off"),
             made=_switch(environment, "COX_MADE", "on"),
             state_dir=Path(state_dir) if state_dir else state_home(),
@@ -107,6 +109,16 @@ def _switch(environment: Mapping[str, str], variable: str, default: str) -> bool
     if text not in {"on", "off"}:
         raise InputError(f"{variable} is not valid", expected="on or off", got=repr(text)[:40])
     return text == "on"
+
+
+def _drift(environment: Mapping[str, str]) -> Literal["off", "tell", "optimize"]:
+    """The most that a planner does about a drift. Raises InputError."""
+    text = environment.get("COX_DRIFT", "") or "optimize"
+    if text not in {"off", "tell", "optimize"}:
+        raise InputError(
+            "COX_DRIFT is not valid", expected="off, tell or optimize", got=repr(text)[:40]
+        )
+    return text  # type: ignore[return-value]
 
 
 def _count(text: str) -> int:

@@ -43,6 +43,15 @@ def optimize(
             "--made/--no-made", help="Try hooks that a mind has written, or only what ships."
         ),
     ] = True,
+    drift: Annotated[
+        str,
+        typer.Option(
+            "--drift",
+            metavar="off|tell|optimize",
+            help="When what was kept does not do any more what it did: nothing, say so, or"
+            " optimize again, for 30 days.",
+        ),
+    ] = "tell",
     label: Annotated[
         list[str] | None,
         typer.Option(
@@ -168,6 +177,7 @@ def optimize(
         beside=beside or [],
         alone=alone,
         made=made,
+        drift=drift,
         hosts=[name.strip() for name in hosts.split(",") if name.strip()],
         rounds=rounds,
         seconds=seconds,

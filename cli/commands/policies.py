@@ -43,6 +43,21 @@ def policies_list(json: Json = False) -> None:
     session.run(listing.list_policies(as_json=json))
 
 
+@policies.command("calibration")
+def policies_calibration(json: Json = False) -> None:
+    """Show how predictions have turned out: by mind, class of workload, and origin.
+
+    `inside` is the share of outcomes within the range that was predicted; where less than four of
+    five are, the embedded mind widens its own by the last column.
+
+    Example:  cox policies calibration
+    """
+    from cli import session
+    from cli.policies import calibration
+
+    session.run(calibration.show_calibration(as_json=json))
+
+
 @policies.command("show")
 def policies_show(
     name: Policy,

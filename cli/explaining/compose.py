@@ -31,6 +31,7 @@ def explain(known: Known) -> Explanation:
         canary=record.canary,
         beside=record.beside,
         baseline=baseline(record.against),
+        because=record.because,
         decision=decision.decision(known),
         why=decision.why(known),
         tried=tried(known),

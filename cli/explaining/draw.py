@@ -129,6 +129,8 @@ def _measured(ratio: float, low: float | None, high: float | None) -> str:
 
 
 def _decision(found: Explanation, decision: Decision) -> Iterator[RenderableType]:
+    if found.because:
+        yield _row("because", found.because)
     objective = found.objective
     aim = "at most" if objective.direction == "lower" else "at least"
     wanted = f"{aim} {figures.ratio(decision.wanted)}× the {found.baseline}'s"

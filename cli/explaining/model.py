@@ -372,6 +372,8 @@ class Explanation(Message, tag="explanation", frozen=True, kw_only=True):
     beside: list[Neighbour]
     baseline: str
     """What ratios are relative to."""
+    because: str = ""
+    """Why it was opened, if no client asked for it just then."""
     decision: Decision
     why: Why | None
     """Null before there is a plan."""

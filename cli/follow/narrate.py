@@ -17,6 +17,7 @@ from shared.messages import (
     Built,
     Confirmed,
     Deployed,
+    Drifted,
     Ended,
     Judged,
     Plan,
@@ -93,6 +94,9 @@ class Narrator:
             case Weighed():
                 yield entry("weigh", Text(f"cohort {message.cohort}: {message.verdict}"))
                 yield from _bullets(message.reasons, style="dim")
+            case Drifted():
+                yield entry("drift", Text(f"{message.on} does not do what it did"))
+                yield from _bullets(message.reasons, style="dim")
             case Reverted():
                 text = f"{message.host} is back on the kernel's default: {message.reason}"
                 yield entry("revert", Text(text))
@@ -150,6 +154,8 @@ def _accepted(message: Accepted, record: Optimization | None) -> Iterator[Render
             (f"   {message.optimization}", "dim"),
         ),
     )  # fmt: skip
+    if record is not None and record.because:
+        yield entry("because of", record.because)
     if record is not None:
         wanted = limits.in_words(record.objective, limits.wanted_ratio(record.objective))
         guarded = "".join(

@@ -38,7 +38,7 @@ class Answer(NamedTuple, Generic[M]):
 
 
 async def ask(
-    question: Literal["policies", "policy", "history", "search"],
+    question: Literal["calibration", "policies", "policy", "history", "search"],
     request: Message,
     kind: type[M],
     shipped: Callable[[Repository], M],

@@ -106,6 +106,10 @@ class Memory:
             near=_ranked(near)[:NEAR_LIMIT],
         )
 
+    def outcomes(self) -> Iterable[Outcome]:
+        """All of them, in no order."""
+        return self._outcomes.values()
+
     def promotions(self, at: Fingerprint, of: Key) -> list[str]:
         """Optimizations that are remembered to have promoted a candidate here, oldest first."""
         known = (

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from msgspec.structs import replace
 
+from services.learner.calibration import calibrated
 from services.learner.judge import judge
 from services.learner.memory import Memory
 from services.learner.repository import Finder, Repository, history, policies, policy
 from services.learner.seal import promoted
 from services.learner.vouch import Evidence, Vouching, is_of
+from services.learner.watching import Watching
 from services.learner.weigh import weigh
 from shared import attributes as names
 from shared.bus.consume import check_teller
@@ -28,10 +30,12 @@ from shared.errors import BusError, MessageError
 from shared.messages import (
     Built,
     Deployed,
+    Drifted,
     Ended,
     Judged,
     Loadable,
     Message,
+    Probed,
     RecallRequest,
     Recollection,
     RememberCommand,
@@ -43,10 +47,12 @@ from shared.messages import (
     decode,
 )
 from shared.metrics import declared
-from shared.outcomes import MADE_LIMIT, sound
+from shared.outcomes import CALIBRATION_LIMIT, MADE_LIMIT, sound
 from shared.plain import plain
 from shared.policies import Catalogue
 from shared.repository import (
+    CalibrationRequest,
+    CalibrationTable,
     PoliciesRequest,
     PolicyHistory,
     PolicyHistoryRequest,
@@ -70,6 +76,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+ROWS = 500
+"""Of a table: it must fit into one message."""
+
 M = TypeVar("M", bound=Message)
 
 
@@ -82,6 +91,7 @@ class Learner:
         self._memory = Memory()
         self._repository = Repository(Catalogue.load())
         self._finder = Finder(self._repository)
+        self._watching = Watching()
         self._vouching = Vouching(self._memory, self._evidence)
 
     async def start(self) -> None:
@@ -92,13 +102,17 @@ class Learner:
         for facts, take in (
             (subjects.events("executor", "built"), self._take_built),
             (subjects.events("learner", "remembered"), self._take),
+            (subjects.events("observer", "probed"), self._take_probed),
         ):
-            await self._bus.nc.subscribe(facts, cb=_each(facts, take))
+            heard = self._heard_probed if take == self._take_probed else take
+            await self._bus.nc.subscribe(facts, cb=_each(facts, heard))
             async for subject, data in self._bus.history("EVENTS", facts):
                 take(subject, data)
+        await self._tell_drifts()
         for question, kind, answer in (
             ("recall", RecallRequest, self._recall),
             ("policies", PoliciesRequest, self._policies),
+            ("calibration", CalibrationRequest, self._calibration),
             ("policy", PolicyRequest, self._policy),
             ("history", PolicyHistoryRequest, self._history),
             ("search", PolicySearchRequest, self._search),
@@ -294,13 +308,25 @@ class Learner:
     async def _recall(self, request: RecallRequest) -> Recollection:
         with self._telemetry.span("recall") as span:
             found = self._memory.recall(request)
+            of = request.fingerprint.workload_class
+            rows = [
+                each for each in calibrated(self._memory.outcomes()) if each.workload_class == of
+            ]
             vouched = await self._vouching.of(found.exact)
-            found = replace(found, made=sources(self._repository, found), vouched=vouched)
+            found = replace(
+                found,
+                made=sources(self._repository, found),
+                vouched=vouched,
+                calibration=rows[:CALIBRATION_LIMIT],
+            )
             span.set({names.RECALL_EXACT: len(found.exact), names.RECALL_NEAR: len(found.near)})
             return found
 
     async def _policies(self, _request: PoliciesRequest) -> PolicyList:
         return policies(self._repository)
+
+    async def _calibration(self, _request: CalibrationRequest) -> CalibrationTable:
+        return CalibrationTable(rows=calibrated(self._memory.outcomes())[:ROWS])
 
     async def _policy(self, request: PolicyRequest) -> PolicyRecord:
         return policy(self._repository, request)
@@ -321,6 +347,43 @@ class Learner:
                 )
         except MessageError as error:
             log.warning("repository.unreadable_event", problem=str(error))
+
+    def _take_probed(self, subject: str, data: bytes) -> None:
+        try:
+            event = decode(data, Probed)
+            check_teller(subject, event)
+        except MessageError as error:
+            log.warning("drift.unreadable_event", problem=str(error))
+            return
+        self._watching.take(event)
+
+    async def _heard_probed(self, subject: str, data: bytes) -> None:
+        self._take_probed(subject, data)
+        for found in self._watching.found():
+            await self._tell_drift(found)
+
+    async def _tell_drifts(self) -> None:
+        """What nobody has told of, because no learner was there."""
+        told = await self._told(self._bus.subjects.events("learner", "drifted"), Drifted)
+        known = {(each.optimization, each.on, each.figure, each.at_ns) for each in told}
+        for found in self._watching.found():
+            if (found.optimization, found.on, found.figure, found.at_ns) not in known:
+                await self._tell_drift(found)
+
+    async def _tell_drift(self, found: Drifted) -> None:
+        found = replace(found, unix_ns=time.time_ns())
+        log.warning(
+            "drift.found",
+            optimization=found.optimization,
+            host=found.on,
+            why="; ".join(found.reasons),
+        )
+        await self._bus.publish(
+            self._bus.subjects.event("learner", "drifted", found.optimization),
+            found,
+            message_id=f"{found.optimization}-drifted-{found.on}-{found.figure}-{found.at_ns}",
+        )
+        self._telemetry.metrics.count(declared.DRIFTS, figure=found.figure)
 
     def _take(self, subject: str, data: bytes) -> None:
         try:
@@ -348,14 +411,18 @@ def sources(repository: Repository, told: Recollection) -> list[Made]:
     return known[:MADE_LIMIT]
 
 
-def _each(heard: str, take: Callable[[str, bytes], None]) -> Callable[[Msg], Awaitable[None]]:
+def _each(
+    heard: str, take: Callable[[str, bytes], Awaitable[None] | None]
+) -> Callable[[Msg], Awaitable[None]]:
     async def on_message(message: Msg) -> None:
         try:
             check_spoken(message, heard)
         except MessageError as error:
             log.warning("learner.unreadable_event", problem=str(error))
         else:
-            take(message.subject, message.data)
+            taken = take(message.subject, message.data)
+            if taken is not None:
+                await taken
 
     return on_message
 

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import structlog
+from msgspec.structs import replace
 
 from services.planner.machine import accept
 from services.planner.request import (
@@ -15,7 +16,7 @@ from services.planner.request import (
     new_ids,
     open_optimization,
 )
-from services.planner.spans import request_span
+from services.planner.spans import Renewal, request_span
 from services.planner.targets import Fleet, check_free, choose
 from services.planner.tenants import check_beside, unguarded
 from shared.errors import CoxswainError, RequestError
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from services.planner.hosts import Hosts
     from services.planner.lives import Lives
     from services.planner.queue import Queue
-    from services.planner.targets import Targets
+    from services.planner.targets import Choice, Targets
     from services.planner.turns import Turns
     from shared.bus import Bus
     from shared.bus.serve import Inquiry
+    from shared.fleet import Orders
     from shared.messages import Fingerprint, Inventory
     from shared.optimization import Optimization
     from shared.telemetry import Telemetry
@@ -81,6 +83,40 @@ class Accepting:
     async def _accept(self, request: OptimizeRequest, inquiry: Inquiry) -> OptimizeReply:
         self._lives.check()
         workload = self._workloads[request.workload]
+        choice, fleet, orders = await self._choose(request)
+        if not request.wait:
+            check_free([host for group in choice.groups for host in group.hosts], fleet)
+            check_not_frozen(orders)
+        groups = choice.groups
+        ids = new_ids(time.time_ns(), len(groups))
+        opened = await self._open(
+            request, inquiry.sha256, workload, dict(zip(ids, groups, strict=True)), fleet.known
+        )
+        return await self._begun(request, choice, opened)
+
+    async def renew(self, of: Optimization, identity: str, because: str) -> str:
+        """Open what a client has asked for once more, under this id, on the hosts that had it.
+
+        It waits for its turn like any other. Raises CoxswainError: what was possible then may
+        not be any more; ConflictError for an id that is there already.
+        """
+        self._lives.check()
+        request = replace(of.request, hosts=of.hosts, wait=True)
+        choice, fleet, _ = await self._choose(request)
+        group = next(each for each in choice.groups if of.canary in each.hosts)
+        opened = await self._open(
+            request,
+            of.request_sha256,
+            self._workloads[request.workload],
+            {identity: group},
+            fleet.known,
+            Renewal(of, because),
+        )
+        await self._begun(request, choice, opened)
+        return identity
+
+    async def _choose(self, request: OptimizeRequest) -> tuple[Choice, Fleet, Orders]:
+        """Who would take part, of the fleet as it is now."""
         check_policies(request, self._policies)
         check_beside(request)
         check_rollout(request)
@@ -95,11 +131,12 @@ class Accepting:
             drained=orders.drained,
             meant=await self._meant(request.select.fingerprint),
         )
-        choice = choose(request, fleet)
-        if not request.wait:
-            check_free([host for group in choice.groups for host in group.hosts], fleet)
-            check_not_frozen(orders)
-        opened = await self._open(request, inquiry.sha256, workload, choice.groups, known)
+        return choose(request, fleet), fleet, orders
+
+    async def _begun(
+        self, request: OptimizeRequest, choice: Choice, opened: Sequence[Optimization]
+    ) -> OptimizeReply:
+        """Let what was opened take its first step, and say what became of it."""
         for state in opened:
             await self._lives.step(state.id)
         await self._queue.take_turns({state.id for state in opened})
@@ -146,10 +183,11 @@ class Accepting:
         request: OptimizeRequest,
         request_sha256: str,
         workload: Workload,
-        groups: Sequence[Targets],
+        groups: Mapping[str, Targets],
         known: Mapping[str, Inventory],
+        renewal: Renewal | None = None,
     ) -> list[Optimization]:
-        """A record for each group, all in one trace.
+        """A record for each group, under its id, all in one trace.
 
         Each is a whole optimization that needs none of the others. A planner that dies between two
         of them leaves those that it has written, and any planner goes on with them: `cox
@@ -158,12 +196,13 @@ class Accepting:
         and where one of them cannot be, those before it are cancelled.
         """
         now = time.time_ns()
-        ids = new_ids(now, len(groups))
-        parts = {identity: group.hosts for identity, group in zip(ids, groups, strict=True)}
+        parts = {identity: group.hosts for identity, group in groups.items()}
         company = {hosts[0]: await self._company.on(hosts[0], request) for hosts in parts.values()}
         opened: list[Optimization] = []
         try:
-            with request_span(self._telemetry, request, workload.objective, parts) as contexts:
+            with request_span(
+                self._telemetry, request, workload.objective, parts, renewal
+            ) as contexts:
                 for identity, hosts in parts.items():
                     state = open_optimization(
                         request,
@@ -176,6 +215,8 @@ class Accepting:
                         request_sha256=request_sha256,
                         now_unix_ns=now,
                     )
+                    if renewal is not None:
+                        state = replace(state, because=renewal.because, after=renewal.of.id)
                     state = accept(state, now)
                     await self._lives.open(state)
                     self._telemetry.metrics.count(declared.ACCEPTED)

@@ -8,6 +8,7 @@ planner instance may take the next step, and one that crashes is missed by nobod
     orders      what operators say
     thinking    what is tried: a mind plans
     lives       the records, and the steps they take
+    drifting    what was promoted and does not do any more what it did
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from services.planner.accepting import Accepting
 from services.planner.astray import Astray
 from services.planner.company import Company
 from services.planner.counts import count_alive
+from services.planner.drifting import Drifting
 from services.planner.hearing import heard
 from services.planner.hosts import Hosts
 from services.planner.incumbents import Incumbents
@@ -39,6 +41,7 @@ from shared.messages import (
     CheckRequest,
     Confirmed,
     Deployed,
+    Drifted,
     Inventory,
     Judged,
     PlanCommand,
@@ -61,6 +64,7 @@ from shared.workloads import Catalogue
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
+    from services.planner.drifting import Most
     from services.planner.minds import Mind
     from shared.bus import Bus, Delivery, Records
     from shared.messages import Message
@@ -92,6 +96,7 @@ class Planner:
         schedulers: Records[SchedulerState],
         incumbents: Incumbents,
         turns: Turns,
+        drift: Most = "optimize",
     ) -> None:
         self._bus = bus
         self._metrics = telemetry.metrics
@@ -110,6 +115,7 @@ class Planner:
             self._hosts,
             company,
         )
+        self._drifting = Drifting(bus, self._lives, self._hosts, self._accepting, drift)
         self._thinking = Thinking(bus, telemetry, minds, policies, self._lives)
         self._astray = Astray(bus, telemetry, self._lives, self._hosts)
         self._records_born = ""
@@ -153,6 +159,7 @@ class Planner:
                 "confirmed": (Confirmed, self._on_news),
                 "probed": (Probed, self._on_news),
                 "weighed": (Weighed, self._on_news),
+                "drifted": (Drifted, self._drifting.on_drifted),
                 "reverted": (Reverted, self._on_news),
                 "remembered": (Remembered, self._on_news),
             },
@@ -206,6 +213,7 @@ class Planner:
             self._orders_born = orders
         await self._lives.give_up_lost()
         await self._astray.look()
+        await self._drifting.look()
 
     def _born(self, bucket: Literal["optimizations", "hosts"]) -> str:
         return self._bus.footing.born(f"KV_{self._bus.subjects.bucket(bucket)}")
@@ -270,6 +278,7 @@ async def planner(settings: Settings, bus: Bus, telemetry: Telemetry) -> AsyncIt
             await bus.records("hosts", SchedulerState),
             await Incumbents.on(bus, optimizations),
             await Turns.on(bus, settings.max_canaries),
+            settings.drift,
         )
         async with service.running():
             yield

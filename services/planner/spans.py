@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from services.planner.tenants import unguarded
 from shared import attributes as names
@@ -17,12 +17,20 @@ if TYPE_CHECKING:
     from shared.telemetry import Telemetry
 
 
+class Renewal(NamedTuple):
+    """What a request is opened once more for: whose it was, and why."""
+
+    of: Optimization
+    because: str
+
+
 @contextlib.contextmanager
 def request_span(
     telemetry: Telemetry,
     request: OptimizeRequest,
     objective: Objective,
     parts: Mapping[str, Sequence[str]],
+    renewal: Renewal | None = None,
 ) -> Iterator[dict[str, str]]:
     """The root of a request's trace, around the writing of its records; their traceparents by id.
 
@@ -38,8 +46,10 @@ def request_span(
         "optimize",
         of=request.workload,
         parent=NEW_TRACE,
+        links=[context_of(renewal.of.traceparent)] if renewal is not None else [],
         attributes={
             **(own[0] if len(own) == 1 else {}),
+            **({names.OPTIMIZATION_BECAUSE: renewal.because} if renewal is not None else {}),
             names.WORKLOAD_NAME: request.workload,
             names.BUDGET_ROUNDS: request.budget.rounds,
             names.BUDGET_SECONDS: request.budget.seconds,

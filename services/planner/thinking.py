@@ -15,7 +15,7 @@ from services.planner.minds.walls import MIND_S, MOST_PLANS, ask
 from shared import attributes as names
 from shared.errors import BusError, CoxswainError, PlanError
 from shared.messages import Cost, Declined, Plan, PlanCommand, RecallRequest, Recollection
-from shared.outcomes import EXACT_LIMIT, MADE_LIMIT, NEAR_LIMIT, kept, unsound
+from shared.outcomes import CALIBRATION_LIMIT, EXACT_LIMIT, MADE_LIMIT, NEAR_LIMIT, kept, unsound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,4 +197,5 @@ def sifted(told: Recollection, asked: Fingerprint, now_unix_ns: int) -> Recollec
         near=sound(told.near, NEAR_LIMIT, exact=False),
         made=told.made,
         vouched=told.vouched[:EXACT_LIMIT],
+        calibration=told.calibration[:CALIBRATION_LIMIT],
     )

@@ -26,7 +26,7 @@ INBOX = "_INBOX"
 """Where answers come in, followed by the public key of who asked: nobody hears another's."""
 
 _EXECUTOR_VERBS = ("trial", "stop", "deploy", "confirm", "revert")
-_QUESTIONS = ("recall", "policies", "policy", "history", "search")
+_QUESTIONS = ("recall", "calibration", "policies", "policy", "history", "search")
 """To the learner."""
 _ORDERS = ("cancel", "pause", "resume", "freeze", "drain")
 _MEMBER = re.compile(r"(?P<role>[a-z]+)(@(?P<host>.+))?")
@@ -158,6 +158,7 @@ def _learner(s: Subjects, inbox: str) -> Grant:
             *(s.endpoint("learner", question) for question in _QUESTIONS),
             s.events("learner", "remembered"),
             s.events("executor", "built"),
+            s.events("observer", "probed"),
         ),
         answers=True,
     )

@@ -168,7 +168,12 @@ OUTCOMES: Final = Counter(
     "Outcomes that were remembered.",
     {"verdict": _VERDICTS},
 )
-LEARNER: Final = (VERDICTS, OUTCOMES)
+DRIFTS: Final = Counter(
+    "coxswain_drifts_total",
+    "Hosts that were found not to do any more what they did under what they keep.",
+    {"figure": ("waiting", "load")},
+)
+LEARNER: Final = (VERDICTS, OUTCOMES, DRIFTS)
 
 # --- Executor: gate ------------------------------------------------------------------------------
 

@@ -16,3 +16,10 @@ def test_labels_are_pairs() -> None:
 def test_labels_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(InputError):
         Settings.from_environment({"COX_LABELS": text})
+
+
+def test_what_a_planner_does_about_a_drift_is_set_for_all_its_requests() -> None:
+    assert Settings.from_environment({}).drift == "optimize"
+    assert Settings.from_environment({"COX_DRIFT": "off"}).drift == "off"
+    with pytest.raises(InputError, match="COX_DRIFT"):
+        Settings.from_environment({"COX_DRIFT": "on"})

@@ -31,6 +31,8 @@ TURN_S: Final = 2 * DAY_S
 """How long a request may wait for its turn (a day) and stand still while the fleet is frozen."""
 RESTORE_S: Final = 30 * DAY_S
 """For so long after its request what was promoted is restored; then it takes a new request."""
+RENEW_S: Final = RESTORE_S
+"""And for so long it is renewed by a drift, if it says itself that it may be."""
 OVERTIME_S: Final = 600.0
 """What loads may take beyond the budget of their request."""
 
@@ -59,6 +61,8 @@ def why_not_asked(
     request = asked.request
     age_s = (now_unix_ns - asked.unix_ns) / SECOND_NS
     longest_s = RESTORE_S if wanted.purpose == "restore" else TURN_S + request.budget.seconds
+    if request.drift == "optimize":
+        longest_s = max(longest_s, RENEW_S)
     if age_s > longest_s:
         return f"its request is {age_s / 3600:.0f} hours old, more than {longest_s / 3600:.0f}"
     if request.hosts and wanted.host not in request.hosts:

@@ -115,6 +115,10 @@ def _outcomes(state: Optimization, now_unix_ns: int) -> list[Outcome]:
                 features=state.profile.features,
                 reasons=reasons,
                 host=trial.host,
+                predicted_low=trial.candidate.predicted_low,
+                predicted_high=trial.candidate.predicted_high,
+                mind=state.plan.mind if state.plan is not None else "",
+                origin=trial.candidate.origin,
             )
         )
     return outcomes

@@ -23,7 +23,13 @@ from services.planner.minds.pairs import (
     shared,
 )
 from services.planner.minds.recall import confirmation
-from services.planner.minds.rules import WORTH_TRYING, consider, expectation, neighbours_winner
+from services.planner.minds.rules import (
+    MIND,
+    WORTH_TRYING,
+    consider,
+    expectation,
+    neighbours_winner,
+)
 from services.planner.minds.search import around, neighbours
 from services.planner.minds.study import suggestions
 from shared.messages import Plan
@@ -48,7 +54,7 @@ ONWARD_LOOKS = 2
 class EmbeddedMind:
     """Plans from memory, profile and manifests, and from what its own plans have brought."""
 
-    name = "embedded"
+    name = MIND
 
     async def plan(self, question: Question) -> Plan:
         """Confirm what won before; else try what fits best, and search from there."""

@@ -6,6 +6,7 @@ lowered or raised by what is remembered for this very fingerprint.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.messages import Consideration
@@ -49,6 +50,12 @@ EXPECTED: dict[str, Expectation] = {
     "long-tail-batch": Expectation(0.82, 0.70, 0.97),
     "short-process-churn": Expectation(0.98, 0.92, 1.03),
 }
+MIND = "embedded"
+"""Whose expectations these are."""
+
+MOST_WIDENED = math.log(4.0)
+"""However wrong it was, or is said to have been."""
+
 UNKNOWN = Expectation(1.0, 0.85, 1.15)
 
 
@@ -68,8 +75,22 @@ def expectation(question: Question) -> Expectation:
     known = EXPECTED.get(question.profile.workload_class, UNKNOWN)
     expected = known if of_default else UNKNOWN
     if question.objective.direction == "higher":
-        return Expectation(1 / expected.ratio, 1 / expected.high, 1 / expected.low)
-    return expected
+        expected = Expectation(1 / expected.ratio, 1 / expected.high, 1 / expected.low)
+    further = _widened(question)
+    return Expectation(expected.ratio, expected.low / further, expected.high * further)
+
+
+def _widened(question: Question) -> float:
+    """By what factor ranges of this mind's rules must reach further, by how they turned out."""
+    logs = [
+        row.widen
+        for row in question.recollection.calibration
+        if row.mind == MIND
+        and row.workload_class == question.profile.workload_class
+        and row.origin in {"rule", "search"}
+    ]
+    furthest = max((log for log in logs if math.isfinite(log)), default=0.0)
+    return math.exp(min(max(0.0, furthest), MOST_WIDENED))
 
 
 def _fit(policy: Manifest, question: Question) -> Consideration:

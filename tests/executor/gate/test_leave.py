@@ -113,6 +113,10 @@ def test_a_request_ends_with_its_budget_and_a_restoration_after_a_month() -> Non
     budget = Budget(seconds=600)
     assert why(asked(2 * DAY_S + 599, budget=budget)) == ""
     assert "hours old" in why(asked(2 * DAY_S + 601, budget=budget))
+    # Leave in advance, by the client's own bytes: a drift may renew it.
+    assert not why(asked(30 * DAY_S - 1, budget=budget, drift="optimize"))
+    assert "hours old" in why(asked(30 * DAY_S + 1, budget=budget, drift="optimize"))
+    assert "hours old" in why(asked(2 * DAY_S + 601, budget=budget, drift="tell"))
     restore = replace(WANTED, purpose="restore")
     assert why(asked(30 * DAY_S - 1, budget=budget), restore) == ""
     assert "hours old" in why(asked(30 * DAY_S + 1, budget=budget), restore)
