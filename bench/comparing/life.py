@@ -21,17 +21,16 @@ from services.learner.judge import judge
 from services.learner.memory import Memory
 from services.planner.machine import Asked, Begin, News, Tick, accept, advance, sent
 from services.planner.minds import Mind, Question
-from services.planner.minds.tried import asked_of, rejected_in, tried_in
-from services.planner.minds.walls import ask
+from services.planner.minds.tried import asked_of
 from services.planner.request import open_optimization
 from services.planner.tenants import tenancy
-from shared.errors import CoxswainError, PlanError, Problem
+from services.planner.thinking import first_plan, question_of
+from shared.errors import Problem
 from shared.messages import (
     BuildCommand,
     ConfirmCommand,
     Confirmed,
     Cost,
-    Declined,
     DeployCommand,
     Deployed,
     Inventory,
@@ -157,40 +156,12 @@ class Life:
                 self._hear(_placed(item, identity, host))
 
     async def _think(self) -> Plan:
-        """The first plan there is, as the planner comes to it (`services/planner/thinking.py`)."""
+        """A plan, as the planner comes to it."""
         question = self._question()
         self._asked = self._asked or question
-        declined: list[Declined] = []
-        cost = Cost()
-        problem: Problem | None = None
-        for mind in asked_of(self._minds, self._state):
-            try:
-                plan = await ask(mind, question, within_s=THINKING_S)
-            except CoxswainError as error:
-                problem = error.problem
-                declined.append(Declined(mind=mind.name, problem=problem))
-                if isinstance(error, PlanError) and error.spent is not None:
-                    cost += error.spent
-            else:
-                return replace(
-                    plan,
-                    generation=self._state.generation,
-                    declined=declined,
-                    cost=cost + plan.cost,
-                )
-        assert problem is not None
-        return Plan(
-            optimization=self._state.id,
-            generation=self._state.generation,
-            mind=declined[-1].mind,
-            kind="keep-default",
-            considered=[],
-            candidates=[],
-            why="no mind could plan",
-            problem=problem,
-            declined=declined[:-1],
-            cost=cost,
-        )
+        minds = asked_of(self._minds, self._state)
+        plan = await first_plan(minds, question, within_s=THINKING_S)
+        return replace(plan, generation=self._state.generation)
 
     def _question(self) -> Question:
         state = self._state
@@ -201,20 +172,7 @@ class Life:
             told = self._memory.recall(
                 RecallRequest(fingerprint=state.fingerprint, features=state.profile.features)
             )
-        return Question(
-            optimization=state.id,
-            request=state.request,
-            profile=state.profile,
-            inventory=replace(state.inventories[state.canary], machine_id="", boot_id=""),
-            fingerprint=state.fingerprint,
-            objective=state.objective,
-            recollection=told,
-            policies=self._policies,
-            guardrails=state.guardrails,
-            tried=tried_in(state),
-            rejected=rejected_in(state),
-            rounds_used=state.rounds_used,
-        )
+        return question_of(state, told, self._policies)
 
     async def _try(self, command: TrialCommand) -> None:
         """A trial as its pairs come, judged after each, until the machine has it stopped."""

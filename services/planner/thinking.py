@@ -97,57 +97,10 @@ class Thinking:
         await self._lives.step(state.id, plan)
 
     async def _think(self, state: Optimization) -> Plan:
-        assert state.profile is not None
-        assert state.fingerprint is not None
         recollection = await self._recall(state)
-        question = Question(
-            optimization=state.id,
-            request=state.request,
-            profile=state.profile,
-            # Who a host is, is nobody's business but the gate's (machine-id(5)).
-            inventory=replace(state.inventories[state.canary], machine_id="", boot_id=""),
-            fingerprint=state.fingerprint,
-            objective=state.objective,
-            recollection=recollection,
-            policies=self._policies.joined(_made(self._policies, recollection)),
-            guardrails=state.guardrails,
-            tried=tried_in(state),
-            rejected=rejected_in(state),
-            rounds_used=state.rounds_used,
-        )
-        minds = asked_of(self._minds, state)
-        end_s = time.monotonic() + MIND_S
-        cost = Cost()
-        declined: list[Declined] = []
-        for mind in minds:
-            left_s = end_s - time.monotonic()
-            within_s = left_s if mind is minds[-1] else left_s * FIRST_SHARE
-            try:
-                plan = await ask(mind, question, within_s=within_s)
-            except CoxswainError as error:
-                log.warning("plan.declined", optimization=state.id, mind=mind.name, why=str(error))
-                declined.append(Declined(mind=mind.name, problem=error.problem))
-                if isinstance(error, PlanError) and error.spent is not None:
-                    cost += error.spent
-            else:
-                return replace(
-                    plan,
-                    generation=state.generation,
-                    declined=declined,
-                    cost=cost + plan.cost,
-                )
-        return Plan(
-            optimization=state.id,
-            generation=state.generation,
-            mind=declined[-1].mind,
-            kind="keep-default",
-            considered=[],
-            candidates=[],
-            why="no mind could plan",
-            problem=declined[-1].problem,
-            declined=declined[:-1],
-            cost=cost,
-        )
+        question = question_of(state, recollection, self._policies)
+        plan = await first_plan(asked_of(self._minds, state), question, within_s=MIND_S)
+        return replace(plan, generation=state.generation)
 
     async def _recall(self, state: Optimization) -> Recollection:
         """What is known; without a learner we plan from the profile alone."""
@@ -169,6 +122,59 @@ class Thinking:
         if refused:
             log.warning("plan.recall_refused", optimization=state.id, outcomes=refused)
         return sound
+
+
+def question_of(state: Optimization, recollection: Recollection, policies: Catalogue) -> Question:
+    """What a mind is asked in this optimization, once its canary is profiled."""
+    assert state.profile is not None
+    assert state.fingerprint is not None
+    return Question(
+        optimization=state.id,
+        request=state.request,
+        profile=state.profile,
+        # Who a host is, is nobody's business but the gate's (machine-id(5)).
+        inventory=replace(state.inventories[state.canary], machine_id="", boot_id=""),
+        fingerprint=state.fingerprint,
+        objective=state.objective,
+        recollection=recollection,
+        policies=policies.joined(_made(policies, recollection)),
+        guardrails=state.guardrails,
+        tried=tried_in(state),
+        rejected=rejected_in(state),
+        rounds_used=state.rounds_used,
+    )
+
+
+async def first_plan(minds: Sequence[Mind], question: Question, *, within_s: float) -> Plan:
+    """The first mind's plan, or of the next one if it has none; a plan that says so if none has."""
+    end_s = time.monotonic() + within_s
+    cost = Cost()
+    declined: list[Declined] = []
+    for mind in minds:
+        left_s = end_s - time.monotonic()
+        share_s = left_s if mind is minds[-1] else left_s * FIRST_SHARE
+        try:
+            plan = await ask(mind, question, within_s=share_s)
+        except CoxswainError as error:
+            log.warning(
+                "plan.declined", optimization=question.optimization, mind=mind.name, why=str(error)
+            )
+            declined.append(Declined(mind=mind.name, problem=error.problem))
+            if isinstance(error, PlanError) and error.spent is not None:
+                cost += error.spent
+        else:
+            return replace(plan, declined=declined, cost=cost + plan.cost)
+    return Plan(
+        optimization=question.optimization,
+        mind=declined[-1].mind,
+        kind="keep-default",
+        considered=[],
+        candidates=[],
+        why="no mind could plan",
+        problem=declined[-1].problem,
+        declined=declined[:-1],
+        cost=cost,
+    )
 
 
 def _made(policies: Catalogue, told: Recollection) -> list[Policy]:
