@@ -1,7 +1,7 @@
-"""What needs no intelligence: every policy as it ships, and candidates drawn by lot.
+"""What minds are measured by: every policy as it ships, candidates drawn by lot, a bandit.
 
-A gain that these find is not a mind's own. Each makes one plan out of the manifests alone; neither
-looks at the profile.
+A gain that these find is not a mind's own. Each makes one plan out of the manifests; of the
+profile the bandit knows the class, and the others nothing.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import random
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from services.planner.machine.trying import MIN_PAIRS
 from services.planner.minds import Question
 from services.planner.minds.candidates import candidate
-from services.planner.minds.pairs import CONFIRM_PAIRS
+from services.planner.minds.pairs import CONFIRM_PAIRS, room_for
+from services.planner.minds.search import neighbours
 from services.planner.minds.walls import MOST_CANDIDATES
 from shared.messages import Candidate, Plan
 from shared.parameters import Parameter
@@ -24,6 +27,13 @@ MOST_SCREENED: Final = 3
 """Pairs for each candidate, where the budget has them."""
 DRAWN_SCREENED: Final = 2
 """Pairs for each that was drawn: more candidates are worth more than more pairs."""
+
+
+PRIOR_SPREAD: Final = 0.3
+"""Of ln(gain), for an arm that nobody has tried."""
+PAIR_SPREAD: Final = 0.25
+ELSEWHERE: Final = 3.0
+"""How much less sure a pair makes that was run under another class."""
 
 
 class SweepMind:
@@ -100,3 +110,74 @@ def _plan(question: Question, mind: str, candidates: Sequence[Candidate], why: s
         screen_pairs=screen,
         confirm_pairs=min(rounds - screen * len(candidates), CONFIRM_PAIRS),
     )
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a trial of an arm has shown, under a class of workload."""
+
+    workload_class: str
+    policy: str
+    parameters: dict[str, int]
+    gain: float
+    """ln of how many times better."""
+    pairs: int
+
+
+class BanditMind:
+    """A contextual bandit: Thompson sampling over policies and one step around each.
+
+    The context is the workload's class. It begins knowing nothing, and learns from trials that it
+    had itself with the workloads before this one; trials under other classes count for less. Of
+    each arm's gain it believes a normal distribution, draws from all, and tries what drew best.
+    """
+
+    name = "bandit"
+
+    def __init__(self, seen: Sequence[Seen] = ()) -> None:
+        self._seen = seen
+
+    async def plan(self, question: Question) -> Plan:
+        """The arms that drew best, the best of them confirmed."""
+        rounds = question.request.budget.rounds
+        chance = random.Random(f"bandit/{question.request.workload}")  # noqa: S311
+        arms = [
+            (policy, values)
+            for policy in _allowed(question)
+            for values in (
+                policy.manifest.defaults,
+                *(values for values, _ in neighbours(policy.manifest)),
+            )
+        ]
+        drawn = []
+        for policy, values in arms:
+            middle, spread = self._belief(policy.name, values, question.profile.workload_class)
+            drawn.append((chance.gauss(middle, spread), middle, spread, policy, values))
+        drawn.sort(key=lambda each: -each[0])
+        sign = -1 if question.objective.direction == "lower" else 1
+        candidates = []
+        for _, middle, spread, policy, values in drawn[: room_for(rounds)]:
+            why = f"of {len(arms)} arms it drew best: gain {middle:+.2f}, give or take {spread:.2f}"
+            ends = sorted(math.exp(sign * (middle + side * spread)) for side in (-1, 0, 1))
+            candidates.append(
+                candidate(
+                    policy,
+                    values,
+                    why=why,
+                    ratio=ends[1],
+                    low=ends[0],
+                    high=ends[2],
+                    origin="search",
+                )
+            )
+        return _plan(question, self.name, candidates, f"Thompson sampling over {len(arms)} arms")
+
+    def _belief(self, policy: str, values: dict[str, int], context: str) -> tuple[float, float]:
+        """Mean and spread of an arm's gain, after all that was seen of it."""
+        precision, weighted = 1 / PRIOR_SPREAD**2, 0.0
+        for each in self._seen:
+            if (each.policy, each.parameters) != (policy, values):
+                continue
+            spread = PAIR_SPREAD * (1.0 if each.workload_class == context else ELSEWHERE)
+            precision += each.pairs / spread**2
+            weighted += each.gain * each.pairs / spread**2
+        return weighted / precision, 1 / math.sqrt(precision)

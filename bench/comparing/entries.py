@@ -52,6 +52,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     direction: Direction
     end: End
+    workload_class: str = ""
+    """As its profile was classified."""
     policy: str = ""
     version: str = ""
     parameters: dict[str, int] = field(default_factory=dict)
@@ -121,6 +123,7 @@ def entry_of(
         metric=state.objective.metric,
         direction=state.objective.direction,
         end=state.terminal,
+        workload_class=state.profile.workload_class if state.profile is not None else "",
         rounds=state.rounds_used,
         seconds=round(wall_s, 1),
         tokens=cost.tokens,

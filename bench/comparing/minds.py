@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from bench.comparing.baselines import RandomMind, SweepMind
+from bench.comparing.baselines import BanditMind, RandomMind, Seen, SweepMind
+from bench.comparing.entries import Entry
 from bench.comparing.life import Lived
 from bench.talking.asking import (
     REPLAYED_KEY,
@@ -89,11 +91,29 @@ class Called(msgspec.Struct, kw_only=True):
         )
 
 
+def _seen(entry: Entry) -> list[Seen]:
+    """What a mind has seen in an earlier life of its own."""
+    sign = -1 if entry.direction == "lower" else 1
+    return [
+        Seen(
+            workload_class=entry.workload_class,
+            policy=each.policy,
+            parameters=each.parameters,
+            gain=sign * math.log(each.ratio),
+            pairs=each.pairs,
+        )
+        for each in entry.tries
+        if each.pairs and each.ratio > 0
+    ]
+
+
 @asynccontextmanager
-async def called(name: str, workload: str, gate: Gate, models: Models) -> AsyncIterator[Called]:
+async def called(
+    name: str, workload: str, gate: Gate, models: Models, entries: Sequence[Entry] = ()
+) -> AsyncIterator[Called]:
     """Them. Raises InputError for a model without a key and without a recorded conversation."""
     if name != LLM:
-        yield Called(minds=[_built_in(name)])
+        yield Called(minds=[_built_in(name, entries)])
         return
     choice = Choice.from_environment()
     if not choice.llm:
@@ -110,10 +130,14 @@ async def called(name: str, workload: str, gate: Gate, models: Models) -> AsyncI
         yield Called(minds=[mind, EmbeddedMind()])
 
 
-def _built_in(name: str) -> Mind:
+def _built_in(name: str, entries: Sequence[Entry]) -> Mind:
+    if name == BanditMind.name:
+        return BanditMind([seen for each in entries if each.mind == name for seen in _seen(each)])
     found = _BUILT_IN.get(name)
     if found is None:
-        raise InputError(f"there is no mind called {name}", expected=", ".join(_BUILT_IN))
+        raise InputError(
+            f"there is no mind called {name}", expected=", ".join([*_BUILT_IN, BanditMind.name])
+        )
     return found()
 
 

@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from bench.compare import Bench, Comparison, options_of, shown
-from bench.comparing.entries import Entry
+from bench.comparing.entries import Entry, Try
 from bench.comparing.hosts import PaperHosts
+from bench.comparing.minds import Models, called
 from bench.talking.conversation import load, save
 from tests.bench.questions import paper, question
 from tests.bench.test_conversations import record
@@ -146,3 +147,36 @@ def test_a_regression_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "c.json").write_bytes(msgspec.json.encode(done))
     assert shown(tmp_path / "c.json") == 1
     assert "beyond the interval: default sweep: w." in capsys.readouterr().out
+
+
+async def test_a_bandit_learns_from_its_own_lives_before(tmp_path: Path) -> None:
+    host, models = paper({}), Models(conversations=tmp_path)
+
+    async def first_of(entries: list[Entry]) -> tuple[str, dict[str, int]]:
+        async with called("bandit", "wakeup", host.check, models, entries) as found:
+            plan = await found.minds[0].plan(question())
+        return plan.candidates[0].policy, plan.candidates[0].parameters
+
+    untaught = await first_of([])
+    hurt = Try(
+        policy=untaught[0],
+        parameters=untaught[1],
+        stage="screen",
+        pairs=8,
+        verdict="inconclusive",
+        ratio=5.0,
+        low=4.0,
+        high=6.0,
+    )
+    other = Entry(
+        workload="pulse",
+        mind="bandit",
+        metric="m",
+        direction="lower",
+        end="kept-default",
+        workload_class="latency-under-load",
+        tries=[hurt],
+    )
+    assert await first_of([other]) != untaught
+    assert await first_of([replace(other, direction="higher")]) == untaught
+    assert await first_of([replace(other, mind="sweep")]) == untaught
