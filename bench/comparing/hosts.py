@@ -46,9 +46,10 @@ class Hosts(Protocol):
         """What the gate says."""
         ...
 
-    def rounds(self, command: TrialCommand) -> AsyncGenerator[Round, None]:
+    def rounds(self, command: TrialCommand, seen: int) -> AsyncGenerator[Round, None]:
         """Pairs of a trial, up to its `max_pairs`; whoever has enough stops asking.
 
+        `seen` of this candidate were told in this stage before, and none of them is told again.
         Raises BrokenTrialError.
         """
         ...
@@ -119,7 +120,7 @@ class PaperHosts:
         self._policies.policy(request.policy, request.made)
         return Checked()
 
-    async def rounds(self, command: TrialCommand) -> AsyncGenerator[Round, None]:
+    async def rounds(self, command: TrialCommand, seen: int) -> AsyncGenerator[Round, None]:
         """Pairs around the policy's ratio; the same for whoever asks."""
         if command.policy in self._broken:
             problem = Problem(kind="X", what="it broke")
@@ -129,9 +130,11 @@ class PaperHosts:
         middle = math.log(self._ratios.get(command.policy, 1.0))
         rails = {each.metric: 1.0 for each in command.spec.guardrails}
         metric = command.spec.objective.metric
-        for index in range(command.spec.max_pairs):
-            self.measured += 1
+        for index in range(seen + command.spec.max_pairs):
             ratio = math.exp(middle + chance.gauss(0.0, self._spread))
+            if index < seen:
+                continue
+            self.measured += 1
             yield Round(
                 optimization=command.optimization,
                 trial=command.trial,

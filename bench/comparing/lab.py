@@ -157,16 +157,16 @@ class LabHost:
             self._bus.subjects.endpoint("executor", "check"), request, Checked, timeout_s=60
         )
 
-    async def rounds(self, command: TrialCommand) -> AsyncGenerator[Round, None]:
+    async def rounds(self, command: TrialCommand, seen: int) -> AsyncGenerator[Round, None]:
         """Those that the ledger knows, then more, until the trial has all or nobody asks."""
         tried = Tried.of(command, self._workloads[command.workload].digest)
         told = 0
         while told < command.spec.max_pairs:
             known = self._ledger.known(tried)
-            if told >= len(known):
+            if seen + told >= len(known):
                 await self._measure(tried, command, _next_pairs(command, told))
                 continue
-            yield known[told].as_round(HOST, command.spec)
+            yield known[seen + told].as_round(HOST, command.spec)
             told += 1
 
     async def _measure(self, tried: Tried, command: TrialCommand, pairs: int) -> None:

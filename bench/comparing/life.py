@@ -8,6 +8,7 @@ so that a life from remembered rounds is the same one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Final
@@ -94,6 +95,7 @@ class Life:
         self._now_ns = START_NS
         self._rounds: dict[str, list[Round]] = {}
         self._asked: Question | None = None
+        self._seen: Counter[tuple[str, tuple[tuple[str, int], ...], str]] = Counter()
         self._state = open_optimization(
             request,
             workloads[request.workload],
@@ -175,14 +177,20 @@ class Life:
         return question_of(state, told, self._policies)
 
     async def _try(self, command: TrialCommand) -> None:
-        """A trial as its pairs come, judged after each, until the machine has it stopped."""
+        """A trial as its pairs come, judged after each, until the machine has it stopped.
+
+        Whoever tries a candidate again gets pairs that this life has not seen.
+        """
         pairs = self._rounds.setdefault(command.trial, [])
         end: TrialEnd = "completed"
         problem: Problem | None = None
+        candidate = (command.policy, tuple(sorted(command.parameters.items())), command.spec.stage)
         try:
-            async with aclosing(self._hosts.rounds(command)) as measured:
+            seen = self._seen[candidate]
+            async with aclosing(self._hosts.rounds(command, seen)) as measured:
                 async for each in measured:
-                    pairs.append(_as_asked(each, command))
+                    self._seen[candidate] += 1
+                    pairs.append(_as_asked(each, command, len(pairs)))
                     self._hear(pairs[-1], after_s=each.seconds)
                     self._hear(judge(command.spec, pairs))
                     if self._is_stopped(command.trial):
@@ -209,10 +217,14 @@ class Life:
         )
 
 
-def _as_asked(measured: Round, command: TrialCommand) -> Round:
+def _as_asked(measured: Round, command: TrialCommand, index: int) -> Round:
     """A pair as this trial's own, whoever had it measured."""
     return replace(
-        measured, optimization=command.optimization, trial=command.trial, spec=command.spec
+        measured,
+        optimization=command.optimization,
+        trial=command.trial,
+        index=index,
+        spec=command.spec,
     )
 
 

@@ -126,3 +126,17 @@ async def test_no_life_has_more_rounds_than_its_budget(rounds: int) -> None:
     hosts = paper({"latency": 0.97, "fair": 0.99}, spread=0.15)
     await life(hosts, [EmbeddedMind()], rounds=rounds).live()
     assert hosts.measured <= rounds
+
+
+async def test_nobody_is_shown_a_pair_twice() -> None:
+    """A mind that looks at a candidate again, or confirms a second time, gets fresh pairs."""
+    hosts = paper({"latency": 0.93, "fair": 0.95}, spread=0.1)
+    lived = await life(hosts, [EmbeddedMind()], rounds=60).live()
+    shown: dict[tuple[str, str, str], list[float]] = {}
+    for trial in lived.state.trials:
+        of = trial.candidate.policy, str(trial.candidate.parameters), trial.spec.stage
+        pairs = [each.candidate["wakeup_p99_us"] for each in lived.rounds[trial.trial]]
+        shown.setdefault(of, []).extend(pairs)
+        assert [each.index for each in lived.rounds[trial.trial]] == list(range(len(pairs)))
+    assert sum(map(len, shown.values())) == hosts.measured
+    assert all(len(set(pairs)) == len(pairs) for pairs in shown.values())

@@ -145,5 +145,7 @@ async def test_what_the_ledger_knows_is_not_measured(tmp_path: Path) -> None:
     # A bus that is none: whoever asked it anything would break.
     host = LabHost(None, INVENTORY, workloads, ledger, tmp_path)  # type: ignore[arg-type]
     three = replace(COMMAND, spec=replace(SPEC, max_pairs=3))
-    assert [each.candidate["p99"] async for each in host.rounds(three)] == [0.5, 0.6, 0.7]
+    assert [each.candidate["p99"] async for each in host.rounds(three, 0)] == [0.5, 0.6, 0.7]
+    two = replace(COMMAND, spec=replace(SPEC, max_pairs=2))
+    assert [each.candidate["p99"] async for each in host.rounds(two, 1)] == [0.6, 0.7]
     assert host.measured == 0

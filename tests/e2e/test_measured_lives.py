@@ -46,9 +46,9 @@ async def test_a_pair_is_measured_once_and_a_broken_trial_is_told(
             spec=TrialSpec(objective=workloads["pulse"].objective, stage="screen", max_pairs=1),
             seed=1,
         )
-        first = [each async for each in host.rounds(command)]
+        first = [each async for each in host.rounds(command, 0)]
         again = opened()
-        second = [each async for each in again.rounds(command)]
+        second = [each async for each in again.rounds(command, 0)]
         unloadable = TrialCommand(
             **{
                 **{name: getattr(command, name) for name in command.__struct_fields__},
@@ -56,7 +56,7 @@ async def test_a_pair_is_measured_once_and_a_broken_trial_is_told(
             }
         )
         with pytest.raises(BrokenTrialError):
-            await anext(again.rounds(unloadable))
+            await anext(again.rounds(unloadable, 0))
     assert (len(first), host.measured, again.measured) == (1, 1, 0)
     assert second == first
     assert first[0].baseline.keys() == first[0].candidate.keys() == workloads["pulse"].units.keys()
