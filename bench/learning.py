@@ -27,10 +27,12 @@ from msgspec.structs import replace
 
 from services.learner.judge import decide, judge
 from services.learner.memory import Memory
+from services.planner.machine.generations import MOST_GENERATIONS
 from services.planner.machine.trying import AFRESH_PAIRS, MIN_PAIRS, ONWARD_PAIRS
 from services.planner.minds import Question
 from services.planner.minds.embedded import EmbeddedMind
-from services.planner.minds.search import STEP, neighbours
+from services.planner.minds.question import Tried
+from services.planner.minds.search import STEP
 from shared.classes import WorkloadClass
 from shared.fingerprint import fingerprint
 from shared.messages import (
@@ -124,16 +126,18 @@ class Kind:
         return total
 
     def best(self, policies: Catalogue) -> float:
-        """Of all that a search could try: defaults and their neighbours."""
-        tried = [
-            self.effect(name, values, policies)
-            for name, policy in policies.items()
-            for values in (
-                policy.manifest.defaults,
-                *(values for values, _ in neighbours(policy.manifest)),
+        """Of all there is: a policy with each of its parameters where it is worth most."""
+        found = [
+            self._base[name]
+            - sum(
+                worth * abs(best)
+                for best, worth in (
+                    self._tuning[name, each.name] for each in policy.manifest.parameter
+                )
             )
+            for name, policy in policies.items()
         ]
-        return min(0.0, *tried)
+        return min(0.0, *found)
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,13 +156,16 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 Trial = Callable[[Candidate, str, int, int, int], Judged]
 """A candidate's trial: its stage, pairs before the first look, pairs at the most, its number."""
 
+Think = Callable[[list[tuple[Candidate, Judged]]], Plan]
+"""Has the mind plan on, from what its looks have brought."""
+
 
 class Request:
     """A plan carried out without a host, as services/planner/machine/trying.py does it."""
 
-    def __init__(self, plan: Plan, trial: Trial) -> None:
+    def __init__(self, plan: Plan, trial: Trial, think: Think) -> None:
         self.trials: list[tuple[Candidate, Judged]] = []
-        self._plan, self._trial = plan, trial
+        self._plan, self._trial, self._think = plan, trial, think
         self._confirmed = 0
 
     @property
@@ -168,7 +175,9 @@ class Request:
 
     def kept(self) -> Candidate | None:
         """What runs at the end; None for the default."""
-        plan = self._plan
+        plan = self._planned()
+        if not plan.candidates:
+            return None
         if not plan.again:
             return self._searched(plan.candidates, plan.screen_pairs, plan.confirm_pairs)
         first = plan.candidates[0]
@@ -187,6 +196,18 @@ class Request:
         new = new[: room if known else max(1, room)]
         screen = plan.instead_pairs if len(known) + len(new) > 1 else 0
         return self._searched([*known, *new], screen, AFRESH_PAIRS)
+
+    def _planned(self) -> Plan:
+        """The last plan: those before it are looks, from which the mind plans on."""
+        plan = self._plan
+        for _ in range(MOST_GENERATIONS - 1):
+            if not plan.more or ROUNDS - self.rounds < MIN_PAIRS:
+                break
+            for each in plan.candidates:
+                if ROUNDS - self.rounds - plan.screen_pairs >= MIN_PAIRS:
+                    self._tried(each, "screen", plan.screen_pairs, plan.screen_pairs)
+            plan = self._think(self.trials)
+        return plan
 
     def _searched(self, candidates: list[Candidate], screen: int, confirm: int) -> Candidate | None:
         """Screen what has no estimate yet, then confirm the best."""
@@ -214,6 +235,25 @@ class Request:
         self._confirmed += stage == "confirm"
         self.trials.append((each, said))
         return said
+
+
+def told(question: Question, trials: list[tuple[Candidate, Judged]]) -> Question:
+    """The question, once these looks were had."""
+    return replace(
+        question,
+        tried=[
+            Tried(
+                candidate=each,
+                pairs=said.pairs,
+                ratio=said.ratio,
+                low=said.low,
+                high=said.high,
+                harmful=said.verdict == "revert",
+            )
+            for each, said in trials
+        ],
+        rounds_used=sum(said.pairs for _, said in trials),
+    )
 
 
 def key_of(each: Candidate | Outcome) -> tuple[str, str, tuple[tuple[str, int], ...]]:
@@ -316,6 +356,7 @@ class World:
                 (stage, least, pairs),
                 number,
             ),
+            lambda trials: run(EmbeddedMind().plan(told(question, trials))),
         )
         kept = request.kept()
         runs = 0.0 if kept is None else kind.effect(kept.policy, kept.parameters, self.policies)
