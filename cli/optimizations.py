@@ -49,6 +49,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Its key, for `cox optimize --fingerprint`; empty before there is a profile."""
     created_unix_ns: int
     ended_unix_ns: int
+    because: str = ""
+    """Why it was opened, if no client asked for it just then."""
 
     @property
     def state(self) -> str:
@@ -58,7 +60,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 def summary(record: Optimization) -> Summary:
     """What a line tells of a record."""
-    words = [trial.decision or trial.judged for trial in record.trials]
+    # What was kept may have won before something else was tried beside it.
+    trials = [record.winner] if record.winner is not None else record.trials
+    words = [trial.decision or trial.judged for trial in trials]
     ratios = [word.ratio for word in words if word is not None]
     return Summary(
         optimization=record.id,
@@ -75,6 +79,7 @@ def summary(record: Optimization) -> Summary:
         fingerprint=key(record.fingerprint) if record.fingerprint is not None else "",
         created_unix_ns=record.created_unix_ns,
         ended_unix_ns=record.ended_unix_ns,
+        because=record.because,
     )
 
 
@@ -134,7 +139,7 @@ def table(lines: Iterable[Summary]) -> Table:
     for line in lines:
         grid.add_row(
             Text(line.optimization).append(f"\n{line.fingerprint}".rstrip(), "dim"),
-            "\nbeside ".join([line.workload, *line.beside]),
+            "\nbeside ".join([line.workload, *line.beside]) + because(line.because),
             ", ".join(line.hosts),
             state_text(line),
             f"{line.rounds}/{line.budget_rounds}",
@@ -142,6 +147,11 @@ def table(lines: Iterable[Summary]) -> Table:
             figures.seconds(max(0.0, time.time() - line.created_unix_ns / 1e9)),
         )
     return grid
+
+
+def because(why: str) -> str:
+    """One more line: `after drift in o1201-…`; nothing for what somebody asked for."""
+    return f"\nafter {why.partition(':')[0]}" if why else ""
 
 
 def state_text(line: Summary) -> Text:

@@ -148,6 +148,8 @@ class Optimization(msgspec.Struct, frozen=True, kw_only=True):
     """By host and mark; only where there is a control to compare with."""
     harm: str = ""
     """What the winner did to a host during its rollout, if it did."""
+    taken_back: str = ""
+    """The trial of what was rolled out and taken back again."""
     request_sha256: str = ""
     """Of the request's bytes as they came: by them the gate finds it among those it has seen."""
     because: str = ""

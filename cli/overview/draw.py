@@ -73,6 +73,8 @@ def _block(live: Live) -> RenderableType:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
+    if live.because:
+        grid.add_row("because", live.because)
     if live.trial is not None:
         grid.add_row("trial", _trial(live.trial, live.direction))
     if live.deployed:

@@ -86,6 +86,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     created_unix_ns: int
     expires_unix_ns: int
     cost: Cost
+    because: str = ""
+    """Why it was opened, if no client asked for it just then."""
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="status"):
@@ -169,6 +171,7 @@ def _live(state: Optimization) -> Live:
         created_unix_ns=state.created_unix_ns,
         expires_unix_ns=state.expires_unix_ns,
         cost=_total(state.costs.values()),
+        because=state.because,
     )
 
 

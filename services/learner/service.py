@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -76,6 +77,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+LOOKS_KEPT = timedelta(days=14)
+"""Of hosts under what they keep, that are read at the start: what is normal takes a day."""
+
 ROWS = 500
 """Of a table: it must fit into one message."""
 
@@ -106,7 +110,11 @@ class Learner:
         ):
             heard = self._heard_probed if take == self._take_probed else take
             await self._bus.nc.subscribe(facts, cb=_each(facts, heard))
-            async for subject, data in self._bus.history("EVENTS", facts):
+            since = None
+            if take == self._take_probed:
+                # One each ten minutes of every promotion, for ever: older ones are worth little.
+                since = datetime.now(UTC) - LOOKS_KEPT
+            async for subject, data in self._bus.history("EVENTS", facts, since):
                 take(subject, data)
         await self._tell_drifts()
         for question, kind, answer in (
@@ -274,8 +282,11 @@ class Learner:
     async def _evidence(self, of: str) -> Evidence:
         """What others than a planner have said of an optimization."""
         subjects = self._bus.subjects
+        judged = await self._told(subjects.events("learner", "judged", of), Judged)
+        if not judged:
+            return [], [], [], []  # praise of what never was costs one look
         return (
-            await self._told(subjects.events("learner", "judged", of), Judged),
+            judged,
             await self._told(subjects.events("learner", "weighed", of), Weighed),
             await self._told(subjects.events("executor", "round", of), Round),
             await self._told(subjects.events("executor", "built", of), Built),

@@ -37,6 +37,7 @@ from shared.telemetry.context import inject
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from datetime import datetime
 
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
@@ -290,22 +291,30 @@ class Bus:
             self._link.returned.add(told)
 
     async def history(
-        self, stream: Literal["EVENTS", "SPANS", "DEAD"], subject_filter: str
+        self,
+        stream: Literal["EVENTS", "SPANS", "DEAD"],
+        subject_filter: str,
+        since: datetime | None = None,
     ) -> AsyncIterator[tuple[str, bytes]]:
         """What a stream keeps now for a filter, oldest first: (subject, data). Raises BusError.
 
+        `since`: nothing that the stream took before that moment.
+
         What another stream has sent there is left out: it is nobody's word.
         """
-        async for message in self.messages(stream, subject_filter):
+        async for message in self.messages(stream, subject_filter, since):
             yield message.subject, message.data
 
     async def messages(
-        self, stream: Literal["EVENTS", "SPANS", "DEAD"], subject_filter: str
+        self,
+        stream: Literal["EVENTS", "SPANS", "DEAD"],
+        subject_filter: str,
+        since: datetime | None = None,
     ) -> AsyncIterator[Msg]:
         """The same as messages, which know when the stream took them. Raises BusError."""
         name = self.subjects.stream(stream)
         try:
-            async for message in stored(self.js, name, subject_filter):
+            async for message in stored(self.js, name, subject_filter, since=since):
                 if genuine(message.headers):
                     yield message
         except NotFoundError as error:

@@ -14,6 +14,7 @@ from shared.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from datetime import datetime
 
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
@@ -80,21 +81,24 @@ async def stored(
     *,
     last_only: bool = False,
     start: int = 0,
+    since: datetime | None = None,
 ) -> AsyncIterator[Msg]:
     """Every message that is kept now, oldest first; of each subject the last one with `last_only`.
 
-    With `start` from that sequence on.
+    With `start` from that sequence on, with `since` from that moment.
 
     Raises DeadlineError when the stream stops answering.
     """
     policy = DeliverPolicy.LAST_PER_SUBJECT if last_only else DeliverPolicy.ALL
     if start:
         policy = DeliverPolicy.BY_START_SEQUENCE
+    elif since is not None:
+        policy = DeliverPolicy.BY_START_TIME
     subscription = await js.subscribe(
         subject_filter,
         stream=stream,
         ordered_consumer=True,
-        config=ConsumerConfig(opt_start_seq=start or None),
+        config=ConsumerConfig(opt_start_seq=start or None, opt_start_time=since),
         deliver_policy=policy,
     )
     try:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -272,6 +273,22 @@ async def test_history_reads_all_of_one_optimization_in_order(bus: Bus) -> None:
     ]
     assert texts == [str(number) for number in range(30)]
     assert [1 async for _ in bus.history("EVENTS", bus.subjects.events(optimization="none"))] == []
+
+
+async def test_history_can_begin_at_a_moment(bus: Bus) -> None:
+    for text in ("before", "after"):
+        await bus.publish(
+            bus.subjects.event("planner", "progress", "o1"),
+            Progress(optimization="o1", phase="p", text=text),
+            message_id=text,
+        )
+    facts = bus.subjects.events("planner", "progress")
+    taken = [message.metadata.timestamp async for message in bus.messages("EVENTS", facts)]
+    between = taken[0] + (taken[1] - taken[0]) / 2
+    since = [decode(data, Progress).text async for _, data in bus.history("EVENTS", facts, between)]
+    assert since == ["after"]
+    later = taken[1] + timedelta(hours=1)
+    assert [1 async for _ in bus.history("EVENTS", facts, later)] == []
 
 
 async def test_records_are_compare_and_set(bus: Bus) -> None:

@@ -20,7 +20,7 @@ import pytest
 from msgspec.structs import replace
 
 from cli.hosts import Host
-from cli.optimizations import choose
+from cli.optimizations import choose, table
 from cli.overview.picture import compose
 from shared.bus import Bus, connect
 from shared.bus.provision import provision
@@ -62,6 +62,26 @@ def test_a_live_trial_shows_its_progress_and_the_budget_that_is_gone() -> None:
     assert live.trial.ratio == record.trials[0].judged.ratio  # type: ignore[union-attr]
     assert (live.rounds, live.budget_rounds) == (5, record.request.budget.rounds)
     assert live.cost == Cost(wall_s=3.0, tokens=1000, dollars=0.5)
+
+
+def test_what_a_drift_has_opened_says_so() -> None:
+    because = "drift in o1: tasks wait 0.90 s for each second they run, for hours"
+    (live,) = compose([], [replace(trying(), because=because)], dead_letters=0).optimizations
+    assert live.because == because
+    (over,) = choose([replace(optimization().record, because=because)])
+    assert over.because == because
+    assert "after drift in o1" in str(list(table([over]).columns[1].cells))
+
+
+def test_the_ratio_is_that_of_what_was_kept_whatever_was_tried_after_it() -> None:
+    record = optimization().record
+    winner = record.winner
+    assert winner is not None
+    assert winner.judged is not None
+    later = replace(winner, trial="t9", judged=replace(winner.judged, ratio=0.99), decision=None)
+    (line,) = choose([replace(record, trials=[*record.trials, later])])
+    (known,) = choose([record])
+    assert line.ratio == known.ratio
 
 
 def test_only_what_is_not_over_is_live_and_the_newest_ends_are_shown() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec.structs import replace
 
 from services.planner.minds.embedded import EmbeddedMind
 from shared.bus import Bus
-from shared.messages import OptimizeRequest, Plan, Rollout
+from shared.messages import OptimizeRequest, Plan, RememberCommand, Rollout
 from shared.subjects import Subjects
 from tests.eventually import eventually
 from tests.planner.paper_fleet import PaperFleet, working
@@ -93,6 +94,28 @@ def test_what_nobody_vouches_for_has_the_usual_trial_and_no_second_one() -> None
     world = World(opened(), replace(again(), again=False), {"latency": 1.0})
     world.run()
     assert trials(world) == [("latency", "confirm", 8)]
+
+
+def test_harm_is_remembered_of_what_was_rolled_out_and_not_of_what_it_has_beaten() -> None:
+    hosts = tuple(f"h{number}" for number in range(1, 13))
+    state = opened(hosts=hosts, rollout=Rollout(control_percent=25))
+    ratios = {"latency": 0.6, "fair": 0.4}
+    world = World(state, again(onward="fair"), ratios, worse=(1, 2, 3))
+    ended = world.run()
+    assert ended.terminal == "kept-default", ended.reasons
+    assert ended.harm
+    assert ended.taken_back == ended.trials[1].trial
+    told = [
+        outcome
+        for each in world.seen
+        for item in each.outbox
+        if item.verb == "remember"
+        for outcome in msgspec.json.decode(item.body, type=RememberCommand).outcomes
+    ]
+    assert {(each.policy, each.verdict) for each in told} == {
+        ("latency", "inconclusive"),
+        ("fair", "revert"),
+    }
 
 
 async def test_a_known_fingerprint_takes_six_rounds_and_no_tokens(

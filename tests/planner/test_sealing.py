@@ -5,7 +5,15 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from shared.bus import Bus
-from shared.messages import Ended, Loadable, OptimizeRequest, Rollout
+from shared.messages import (
+    Ended,
+    Loadable,
+    Objective,
+    OptimizeRequest,
+    Rollout,
+    Round,
+    TrialSpec,
+)
 from shared.policies import Catalogue
 from tests.eventually import eventually
 from tests.planner.paper_fleet import FLEET, POLICY, Minds, PaperFleet
@@ -46,4 +54,41 @@ async def test_what_was_not_promoted_is_not(bus: Bus, minds: Minds, fleet: Paper
         await eventually(
             lambda: [line for line in logs if line["event"] == "promotion.not_ours"][1:]
         )
+    assert fleet.sealed == {}
+
+
+async def test_an_early_look_at_what_was_never_promoted_is_not_believed(
+    bus: Bus, minds: Minds, fleet: PaperFleet
+) -> None:
+    """Whoever has a planner's key may ask for six pairs: its luck is no promotion."""
+    of = "o-in-a-hurry"
+    spec = TrialSpec(
+        objective=Objective(metric="seconds", direction="lower"), min_pairs=6, max_pairs=6
+    )
+    with capture_logs() as logs:
+        for index in range(6):
+            done = Round(
+                optimization=of,
+                trial=f"{of}-t1",
+                host="h1",
+                index=index,
+                order="AB" if index % 2 else "BA",
+                seed=index,
+                baseline={"seconds": 100.0},
+                candidate={"seconds": 50.0 + index % 3},
+                spec=spec,
+                tried=TRIED,
+            )
+            subject = bus.subjects.event("executor", "round", of, "h1")
+            await bus.publish(subject, done, message_id=f"{of}-{index}")
+
+        def judged() -> bool:
+            return any(
+                line["event"] == "trial.judged" and line["verdict"] == "promote" for line in logs
+            )
+
+        await eventually(judged)
+        ended = Ended(optimization=of, terminal="promoted", reasons=["six of six"])
+        await bus.publish(bus.subjects.event("planner", "ended", of), ended, message_id=of)
+        await eventually(lambda: [line for line in logs if line["event"] == "promotion.not_ours"])
     assert fleet.sealed == {}

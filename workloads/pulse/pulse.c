@@ -7,41 +7,14 @@
 #include <stdio.h>
 
 #include "beside.h"
+#include "hogs.h"
 
 #define HOGS_PER_CPU 2
-#define MAX_HOGS 512
-#define STEPS 20000 /* of one chunk of work */
-
-static struct shared {
-	atomic_ulong chunks[MAX_HOGS];
-} *shared;
-
-static void hog(unsigned int number)
-{
-	volatile uint64_t value = number;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;) {
-		for (unsigned int step = 0; step < STEPS; step++)
-			value = value * 6364136223846793005ULL + 1442695040888963407ULL;
-		atomic_fetch_add(&shared->chunks[number], 1);
-	}
-}
-
-static unsigned long work_done(unsigned int hogs)
-{
-	unsigned long sum = 0;
-
-	for (unsigned int i = 0; i < hogs; i++)
-		sum += atomic_load(&shared->chunks[i]);
-	return sum;
-}
 
 int main(int argc, char **argv)
 {
 	struct beside beside;
-	pid_t pids[MAX_HOGS];
-	unsigned int hogs;
+	struct hogs hogs;
 	unsigned long before, after;
 	uint64_t ms, began, *waits, sum = 0;
 	size_t count;
@@ -51,33 +24,19 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: pulse CPUS MILLISECONDS\n");
 		return 2;
 	}
-	hogs = (unsigned int)atoi(argv[1]) * HOGS_PER_CPU;
-	if (hogs > MAX_HOGS)
-		hogs = MAX_HOGS;
 	ms = (uint64_t)atoi(argv[2]);
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (shared == MAP_FAILED)
-		die("memory for the hogs' counts");
 	use_exact_timers();
 	beside_start(&beside);
-	for (unsigned int i = 0; i < hogs; i++) {
-		pids[i] = fork();
-		if (pids[i] < 0)
-			die("start a hog");
-		if (!pids[i])
-			hog(i);
-	}
+	hogs_start(&hogs, (unsigned int)atoi(argv[1]) * HOGS_PER_CPU);
 	sleep_until(now_ns() + ms / 4 * NS_PER_MS);
-	before = work_done(hogs);
+	before = hogs_work(&hogs);
 	began = now_ns();
 	beside_begin(&beside);
 	sleep_until(began + ms * NS_PER_MS);
-	after = work_done(hogs);
+	after = hogs_work(&hogs);
 	seconds = (double)(now_ns() - began) / NS_PER_S;
 	beside_stop(&beside);
-	for (unsigned int i = 0; i < hogs; i++)
-		if (kill(pids[i], SIGKILL) || waitpid(pids[i], NULL, 0) != pids[i])
-			die("a hog is gone");
+	hogs_stop(&hogs);
 	count = beside_waits(&beside, &waits);
 	for (size_t i = 0; i < count; i++)
 		sum += waits[i];

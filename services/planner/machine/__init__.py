@@ -8,7 +8,8 @@ belong to the phase, or came before, changes nothing: the bus may deliver anythi
 
     life        which news matters when; time
     waiting     for a turn, or on an operator's word
-    planning    observing the canary, planning, building
+    planning    observing the canary, planning
+    building    having policies built
     trying      trials on the canary
     rollout     cohort after cohort
     ending      giving up, going back, what was learned

@@ -37,7 +37,9 @@ def give_up(state: Optimization, terminal: Terminal, reason: str, now_unix_ns: i
             RevertCommand(optimization=state.id, reason=reason),
         )
     lost = by_going_back(state)
-    return finish(replace(state, winner=None), terminal, reason, now_unix_ns, *lost)
+    taken_back = state.winner.trial if state.winner is not None else ""
+    state = replace(state, winner=None, taken_back=taken_back)
+    return finish(state, terminal, reason, now_unix_ns, *lost)
 
 
 def _touched(state: Optimization) -> set[str]:
@@ -91,7 +93,7 @@ def _outcomes(state: Optimization, now_unix_ns: int) -> list[Outcome]:
             reasons.append(f"{trial.ended.end}: {trial.ended.problem}")
         elif trial is not state.winner and word is not None and word.verdict == "revert":
             verdict = "revert"
-        elif state.harm and word is not None and word.verdict == "promote":
+        elif state.harm and trial.trial == state.taken_back:
             # Better on its canary, and harmful on another host.
             verdict = "revert"
             reasons.append(state.harm)
