@@ -248,6 +248,8 @@ def main() -> int:
         return shown(options.out)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     bench = Bench(options)
+    if (load := os.getloadavg()[0]) > (os.cpu_count() or 1) / 2:
+        _say(f"the machine is not quiet (load {load:.1f}): pairs will scatter")
     with tempfile.TemporaryDirectory(prefix="cox-bench-") as home:
         os.environ["COX_HOME"] = home
         os.environ.pop("COX_NATS_URL", None)
