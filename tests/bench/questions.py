@@ -35,8 +35,9 @@ def paper(ratios: dict[str, float], **how: object) -> PaperHosts:
     return PaperHosts(INVENTORY, PROFILE, ratios, **how)  # type: ignore[arg-type]
 
 
-def life(hosts: PaperHosts, minds: list[Mind], *, rounds: int = 24) -> Life:
-    request = OptimizeRequest(workload="wakeup", budget=Budget(rounds=rounds, seconds=86_400))
+def life(hosts: PaperHosts, minds: list[Mind], *, rounds: int = 24, made: bool = True) -> Life:
+    budget = Budget(rounds=rounds, seconds=86_400)
+    request = OptimizeRequest(workload="wakeup", budget=budget, made=made)
     return Life(request, INVENTORY, WORKLOADS, POLICIES, minds, hosts)
 
 

@@ -70,14 +70,14 @@ async def test_without_any_plan_it_fails_and_says_why() -> None:
 
 async def test_what_the_gate_rejects_is_never_tried() -> None:
     hosts = paper({"latency": 0.4}, rejected=frozenset(POLICIES))
-    entry = entry_of(await life(hosts, [EmbeddedMind()]).live(), "embedded")
+    entry = entry_of(await life(hosts, [EmbeddedMind()], made=False).live(), "embedded")
     assert entry.end == "rejected"
     assert hosts.measured == 0
 
 
 async def test_a_fault_ends_a_trial_and_is_remembered_as_one() -> None:
     hosts = paper({}, broken=dict.fromkeys(POLICIES, "fault"))
-    entry = entry_of(await life(hosts, [EmbeddedMind()]).live(), "embedded")
+    entry = entry_of(await life(hosts, [EmbeddedMind()], made=False).live(), "embedded")
     assert entry.end == "kept-default"
     assert {each.verdict for each in entry.tries} == {"fault"}
 

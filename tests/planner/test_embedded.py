@@ -159,12 +159,16 @@ async def test_a_prediction_for_a_metric_that_should_rise_is_above_one() -> None
     assert first.predicted_ratio > 1
 
 
-def told(asked: Question, *of: tuple[str, dict[str, int], float, bool]) -> Question:
+def told(
+    asked: Question,
+    *of: tuple[str, dict[str, int], float, bool],
+    known: Catalogue = POLICIES,
+) -> Question:
     """The question after candidates were tried with these ratios, two pairs each."""
     tried = [
         Tried(
             candidate=candidate(
-                POLICIES[policy],
+                known[policy],
                 values,
                 why="",
                 ratio=1.0,
@@ -210,18 +214,44 @@ async def test_what_did_harm_leads_nothing() -> None:
     assert {each.policy for each in made.candidates} == {"fair"}
 
 
+STEPS: tuple[dict[str, int], ...] = (
+    {},
+    {"short_ns": 500_000},
+    {"short_ns": 8_000_000},
+    {"slice_ns": 2_000_000},
+)
+
+
+async def test_when_the_last_looks_bring_nothing_it_puts_hooks_together_itself() -> None:
+    asked = told(question(rounds=40), *(("latency", step, 0.5, False) for step in STEPS))
+    made = await plan(asked)
+    assert made.kind == "generate"
+    assert all(each.made is not None and each.made.mind == "embedded" for each in made.candidates)
+    assert checked(made, asked, "embedded").candidates == made.candidates
+
+
 async def test_it_stops_when_the_last_looks_have_brought_nothing() -> None:
-    steps = ({}, {"short_ns": 500_000}, {"short_ns": 8_000_000}, {"slice_ns": 2_000_000})
-    made = await plan(told(question(rounds=40), *(("latency", step, 0.5, False) for step in steps)))
+    asked = question(rounds=40)
+    asked = replace(asked, request=replace(asked.request, made=False))
+    made = await plan(told(asked, *(("latency", step, 0.5, False) for step in STEPS)))
+    assert [each.made for each in made.candidates] == [None, None]
     assert not made.more
     assert made.screen_pairs == 0
     assert made.confirm_pairs == 16
     assert "brought nothing more" in made.why
 
 
-async def test_where_nothing_looks_better_the_default_is_kept() -> None:
+async def test_where_nothing_that_ships_helps_hooks_are_put_together() -> None:
     everything = [(name, {}, 1.05, False) for name in POLICIES]
     made = await plan(told(question(rounds=40), *everything))
+    assert made.kind == "generate"
+
+
+async def test_where_nothing_looks_better_the_default_is_kept() -> None:
+    everything = [(name, {}, 1.05, False) for name in POLICIES]
+    asked = question(rounds=40)
+    asked = replace(asked, request=replace(asked.request, made=False))
+    made = await plan(told(asked, *everything))
     assert made.kind == "keep-default"
 
 
@@ -236,12 +266,14 @@ def test_whatever_trials_bring_it_ends_within_its_rounds_and_bounds(
 ) -> None:
     asked = question(workload_class, rounds=rounds)
     of: list[tuple[str, dict[str, int], float, bool]] = []
+    known = POLICIES
     for _ in range(20):
-        now = told(asked, *of)
+        now = told(asked, *of, known=known)
         made = checked(asyncio.run(plan(now)), now, "embedded")
         assert now.rounds_used + 8 <= rounds or not made.more
+        known = known.joined(known.make(each.made) for each in made.candidates if each.made)
         for each in made.candidates:
-            POLICIES[each.policy].manifest.check_whole(each.parameters)
+            known[each.policy].manifest.check_whole(each.parameters)
         if not made.more:
             return
         new = [

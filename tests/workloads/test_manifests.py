@@ -25,7 +25,7 @@ def test_the_catalogue_has_every_workload_that_the_project_promises() -> None:
         "pulse",
         "chain",
         "training",
-        "cyclictest-hogs",
+        "periodic",
         "redis-batch",
         "nginx-batch",
         "postgres-oltp",

@@ -23,8 +23,8 @@
 #include "hogs.h"
 
 #define CONNECTIONS_PER_CPU 2
-#define OLTP_CLIENTS "8"
-#define OLTP_PER_S "40"
+#define OLTP_CLIENTS "4"
+#define OLTP_PER_S "25"
 #define START_S 40
 #define MAX_SAMPLES 100000
 #define LOG "oltp"
@@ -194,7 +194,7 @@ static void oltp(bool mixed, unsigned int cpus, const char *seed, const char *se
 	}
 	count = read_latencies(samples);
 	errno = 0;
-	if (count < 50)
+	if (count < 20)
 		die("only %zu transactions were done", count);
 	sort_samples(samples, count);
 	printf("{\"metrics\": {\"transaction_p50_us\": %.1f, \"transaction_p95_us\": %.1f, "

@@ -2,8 +2,9 @@
 
 It needs no key, no network and no model, and the same question gives the same plan. It searches in
 generations of a few short looks each: what the rules say first; if none of that helps, whatever
-else ships; then what lies around the best, and what Optuna draws from all that is known. It stops
-when a generation has brought less than the least effect that is worth having.
+else ships; then what lies around the best, and what Optuna draws from all that is known; and when
+that brings nothing more, hooks that it puts together from primitives. It stops when a generation
+has brought less than the least effect that is worth having.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from services.planner.minds.candidates import candidate, remembered
+from services.planner.minds.composed import hopeful, made_of
 from services.planner.minds.pairs import (
     CONFIRM_PAIRS,
     LOOK_PAIRS,
@@ -33,6 +35,7 @@ from services.planner.minds.rules import (
 from services.planner.minds.search import around, neighbours
 from services.planner.minds.study import suggestions
 from shared.messages import Plan
+from shared.policies import why_not_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,18 +121,22 @@ class EmbeddedMind:
             if others:
                 why = f"nothing has helped so far; a look at {_counted(others)} not made for this"
                 return self._look(question, considered, others, why)
+            composed = _composed(question, room)
+            if composed:
+                why = f"nothing that ships helps; a look at {_counted(composed)} put together anew"
+                return self._look(question, considered, composed, why)
             if not leaders or _gain(question, leaders[0]) <= 0:
                 why = "nothing that was tried looked better than the baseline"
                 return self._keep_default(question, considered, why)
-        elif (enough := _enough(question, leaders, least)) == "" and room:
-            further = _further(question, leaders, room)
-            if further:
-                best = leaders[0].candidate
-                why = f"{best.policy} leads at ratio {leaders[0].ratio:.2f}; look further"
-                return self._look(question, considered, further, why)
-        else:
-            return self._confirm(question, considered, leaders, enough or "the rest confirms")
-        return self._confirm(question, considered, leaders, "there is nothing left to try")
+            return self._confirm(question, considered, leaders, "there is nothing left to try")
+        best = leaders[0].candidate
+        enough = _enough(question, leaders, least)
+        further = _composed(question, room) if enough else _further(question, leaders, room)
+        if further:
+            how = "what is put together anew" if enough else "what lies around it"
+            why = f"{best.policy} leads at ratio {leaders[0].ratio:.2f}; a look at {how}"
+            return self._look(question, considered, further, why)
+        return self._confirm(question, considered, leaders, enough or "the rest confirms")
 
     def _look(
         self,
@@ -142,7 +149,7 @@ class EmbeddedMind:
         return Plan(
             optimization=question.optimization,
             mind=self.name,
-            kind="reconfigure",
+            kind="generate" if any(each.made for each in candidates) else "reconfigure",
             considered=considered,
             candidates=candidates,
             why=why,
@@ -249,6 +256,31 @@ def _others(question: Question, considered: Sequence[Consideration]) -> list[Can
         and each.policy not in known
         and question.policies[each.policy].made is None
     ]
+
+
+def _composed(question: Question, room: int) -> list[Candidate]:
+    """Hooks put together for this class of workload, if a request wants any: one last look."""
+    tried = {each.candidate.policy for each in question.tried if each.candidate.made is not None}
+    if tried or not room or question.profile.workload_class == IDLE:
+        return []
+    expected = expectation(question)
+    found = []
+    for each in hopeful(question.profile.workload_class):
+        policy = question.policies.make(made_of(each, MIND))
+        if why_not_allowed(policy, question.request) or policy.name in question.rejected:
+            continue
+        found.append(
+            candidate(
+                policy,
+                {},
+                why=each.summary,
+                ratio=expected.ratio,
+                low=expected.low,
+                high=expected.high,
+                origin="search",
+            )
+        )
+    return found[: min(room, ONWARD_LOOKS)]
 
 
 def _further(question: Question, leaders: Sequence[Tried], room: int) -> list[Candidate]:
