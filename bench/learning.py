@@ -316,7 +316,12 @@ class World:
         asked = RecallRequest(fingerprint=of, features=profile.features)
         return Question(
             optimization=name,
-            request=OptimizeRequest(workload="simulated", budget=Budget(rounds=ROUNDS)),
+            request=OptimizeRequest(
+                workload="simulated",
+                budget=Budget(rounds=ROUNDS),
+                # What hooks do that nobody has measured cannot be simulated.
+                made=False,
+            ),
             profile=profile,
             inventory=kind.inventory,
             fingerprint=of,
