@@ -111,6 +111,7 @@ bench: setup ## the gate, every policy and every mind on every workload, fleets 
 	@$(BIN)/cox bench gate
 	@$(BIN)/cox bench policies
 	@$(BIN)/cox bench compare
+	@$(BIN)/cox bench classify --save
 	@$(BIN)/cox bench fleet
 	@$(BIN)/cox bench fleet --hosts 1000 10000 --kind-size 100 --connections shared --processes 4
 
