@@ -287,6 +287,18 @@ class Cost(Part, frozen=True, kw_only=True):
         )
 
 
+class Phase(Part, frozen=True, kw_only=True):
+    """A stretch of a profile in which the host behaved alike; times since its first look."""
+
+    begins_s: float
+    seconds: float
+    workload_class: WorkloadClass
+    confidence: Annotated[float, Meta(ge=0.0, le=1.0)]
+    busy_share: float
+    runnable_per_cpu: float
+    switches_per_s: float
+
+
 class Profile(Part, frozen=True, kw_only=True):
     """How a workload behaves on a host: features in the units their names state."""
 
@@ -301,6 +313,8 @@ class Profile(Part, frozen=True, kw_only=True):
     """The workload's metrics while it was profiled."""
     seconds: float = 0.0
     cost: Cost = Cost()
+    phases: list[Phase] = field(default_factory=list)
+    """In their order; empty if the workload behaved alike from beginning to end."""
 
 
 class ProfileCommand(Message, tag="profile", frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from services.observer.profile.classifier import classify
 from services.observer.profile.features import features
 from services.observer.profile.pace import Pace
+from services.observer.profile.phases import agreement, phases
 from services.observer.profile.sampler import BusyTicks, Sampler
 from services.observer.profile.summary import summarize
 from shared.messages import Cost, Profile
@@ -106,17 +107,20 @@ class _Watch:
     async def end(self, host: str, workload: str, baseline: dict[str, float]) -> Profile:
         """The profile of what was seen."""
         found = await asyncio.to_thread(self._paid, self._features)
+        seen = await asyncio.to_thread(self._paid, lambda: phases(self._samples))
         classification = classify(found)
         return Profile(
             host=host,
             workload=workload,
             features=found,
             workload_class=classification.workload_class,
-            confidence=classification.confidence,
-            summary=summarize(found, classification, self._inventory, workload),
+            # Of a workload that alternates no class is the whole truth.
+            confidence=classification.confidence * agreement(seen, classification.workload_class),
+            summary=summarize(found, classification, self._inventory, workload, seen),
             baseline=baseline,
             seconds=found["seconds"],
             cost=Cost(wall_s=time.monotonic() - self._began_s, cpu_s=self._cpu_s),
+            phases=seen,
         )
 
     def _features(self) -> dict[str, float]:

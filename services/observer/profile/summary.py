@@ -6,13 +6,17 @@ text and does not appear.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from services.observer.profile.classifier import Classification
-    from shared.messages import Inventory
+    from shared.messages import Inventory, Phase
+
+
+_MOST_TOLD: Final = 6
+"""Phases that are told one by one."""
 
 
 def summarize(
@@ -20,6 +24,7 @@ def summarize(
     classification: Classification,
     inventory: Inventory,
     subject: str,
+    phases: Sequence[Phase] = (),
 ) -> str:
     """One paragraph about what `subject`, a workload by its name, did on this host."""
     sentences = [
@@ -30,6 +35,7 @@ def summarize(
         _jobs(features),
         _churn(features),
         _storage(features),
+        _phases(phases),
         _verdict(classification),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -116,6 +122,23 @@ def _storage(f: Mapping[str, float]) -> str:
     if stalled < 0.05:
         return ""
     return f"Storage kept tasks waiting in {_percent(stalled)} of the time."
+
+
+def _phases(phases: Sequence[Phase]) -> str:
+    """How it changed over time; the averages before this sentence are over all of it."""
+    if not phases:
+        return ""
+    told = ", ".join(
+        f"{_number(each.seconds)} s of {each.workload_class}"
+        f" ({_percent(each.busy_share)} busy, {_number(each.runnable_per_cpu)} runnable a CPU)"
+        for each in phases[:_MOST_TOLD]
+    )
+    more = f" and {len(phases) - _MOST_TOLD} more" if len(phases) > _MOST_TOLD else ""
+    alike = len({each.workload_class for each in phases}) == 1
+    way = (
+        "of one class" if alike else "of different classes, and the averages above of none of them"
+    )
+    return f"It went through {len(phases)} phases {way}: {told}{more}."
 
 
 def _verdict(classification: Classification) -> str:
