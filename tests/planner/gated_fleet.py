@@ -141,7 +141,7 @@ async def play(session: Session, nats_url: str) -> Played:
         terminal=state.terminal,
         mind=state.plan.mind,
         declined="; ".join(str(each.problem) for each in state.plan.declined),
-        made=sum(each is not None for each in candidates.values()),
+        made=sum(each is not None and each.mind == "llm" for each in candidates.values()),
         tried=len(candidates),
         unverified=len(fleet.unverified),
         tokens=state.costs["plan"].tokens,
