@@ -145,7 +145,14 @@ def proposing(*policies: str, **other: Any) -> dict[str, Any]:
     given: dict[str, Any] = {
         "why": "who sleeps soon waits behind who computes",
         "candidates": candidates,
-        "considered": [{"policy": "fair", "score": 0.1, "reason": "it is close to the default"}],
+        "considered": [
+            {"policy": "fair", "score": 0.1, "reason": "it is close to the default"},
+            *(
+                {"policy": policy, "score": 0.8, "reason": "it fits"}
+                for policy in dict.fromkeys(policies)
+                if policy != "fair"
+            ),
+        ],
     }
     return use("propose_plan", **(given | other))
 

@@ -147,7 +147,8 @@ def _about_itself(plan: Plan, question: Question, wrong: Wrong) -> None:
     if plan.recalled and plan.recalled not in told:
         raise wrong("it recalls what nobody remembers", "what was recalled", plan.recalled)
     considered = [each.policy for each in plan.considered]
-    if len(set(considered)) < len(considered) or not set(considered) <= set(question.policies):
+    known = set(question.policies) | {c.policy for c in plan.candidates if c.made is not None}
+    if len(set(considered)) < len(considered) or not set(considered) <= known:
         raise wrong("what it considered does not exist", "each policy once", considered[:10])
     if any(not 0 <= each.score <= 1 for each in plan.considered):
         raise wrong("a score is none", "0 to 1", max(each.score for each in plan.considered))

@@ -256,6 +256,7 @@ def plan_of(proposal: ProposePlan, question: Question, mind: str) -> Plan:
             got=", ".join(unknown)[:200],
         )
     screen, confirm = shared(rounds, max(1, len(proposal.candidates)))
+    left = _left_behind(proposal, question)
     return Plan(
         optimization=question.optimization,
         mind=mind,
@@ -263,6 +264,7 @@ def plan_of(proposal: ProposePlan, question: Question, mind: str) -> Plan:
         considered=[
             Consideration(policy=each.policy, score=each.score, reason=_one_line(each.reason))
             for each in proposal.considered
+            if each.policy not in left
         ],
         candidates=[_candidate(each, question) for each in proposal.candidates],
         why=_one_line(proposal.why),
@@ -271,6 +273,18 @@ def plan_of(proposal: ProposePlan, question: Question, mind: str) -> Plan:
         confirm_pairs=confirm,
         recalled=proposal.recalled,
     )
+
+
+def _left_behind(proposal: ProposePlan, question: Question) -> set[str]:
+    """Hooks that it has written and does not propose: nobody but this conversation knows them."""
+    known = {each.candidate.policy for each in question.tried}
+    known |= {each.policy for each in proposal.candidates}
+    known |= {o.policy for o in (*question.recollection.exact, *question.recollection.near)}
+    return {
+        name
+        for name, policy in question.policies.items()
+        if policy.made is not None and name not in known
+    }
 
 
 def made_of(call: WriteHooks, question: Question, mind: str, prompt_sha256: str) -> Policy:
