@@ -63,6 +63,7 @@ class Standing:
             policy=policy_key(request.policy, request.version),
             reason=request.reason,
         )
+        # It holds by now, whatever becomes of this: the record is what counts.
         subject = self._bus.subjects.event("planner", "ordered", NO_OPTIMIZATION)
         await self._bus.publish(subject, told, message_id=f"{told.policy}-{told.unix_ns}")
         return told
