@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 import structlog
 from msgspec.structs import replace
 
-from shared.errors import RequestError
+from shared.errors import InputError, RemoteError, RequestError
 from shared.fleet import policy_key, said_of
 from shared.messages import PolicyOrder, PolicyOrdered
 from shared.plain import is_plain
@@ -69,14 +69,21 @@ class Standing:
         return told
 
     async def _check_known(self, request: PolicyOrder) -> None:
-        """Raise what the learner does for what neither ships here nor was ever tried or built."""
+        """Raise RequestError for what neither ships here nor, says the learner, was ever built."""
         if request.policy in self._policies:
             ships = self._policies[request.policy].manifest
             if request.version in {"", ships.version}:
                 return
         question = PolicyRequest(policy=request.policy, version=request.version)
         subject = self._bus.subjects.endpoint("learner", "policy")
-        await self._bus.ask(subject, question, PolicyRecord, timeout_s=ASK_S)
+        try:
+            await self._bus.ask(subject, question, PolicyRecord, timeout_s=ASK_S)
+        except RemoteError as error:
+            if error.kind != InputError.__name__:
+                raise
+            raise RequestError(
+                error.what, expected=error.expected, got=error.got, advice=error.advice
+            ) from error
 
 
 def check_reason(reason: str) -> None:

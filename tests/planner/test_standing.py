@@ -203,7 +203,8 @@ async def test_a_mind_that_insists_is_not_obeyed(minds: Minds, fleet: PaperFleet
 async def test_bad_orders_are_refused_and_change_nothing(
     minds: Minds, message: PolicyOrder, problem: str
 ) -> None:
-    with pytest.raises(RemoteError, match=problem):
+    with pytest.raises(RemoteError, match=problem) as refusal:
         await order(minds, message)
+    assert refusal.value.kind == "RequestError"
     record = await (await minds.bus.records("fleet", Orders)).get(ORDERS)
     assert record is None or record.value == Orders()
