@@ -26,7 +26,7 @@ from shared.messages import (
 from shared.policies import Catalogue, made_name
 from shared.subjects import Subjects
 from tests.planner.paper_fleet import FLEET, POLICY, Minds, PaperFleet, working
-from tests.planner.test_embedded import outcome, question
+from tests.planner.test_embedded import outcome, question, told
 
 POLICIES = Catalogue.load()
 VERSION = POLICIES[POLICY].manifest.version
@@ -116,6 +116,21 @@ async def test_a_retired_winner_is_neither_recalled_nor_proposed() -> None:
     assert plan.recalled == ""
     assert plan.candidates
     assert POLICY not in {each.policy for each in [*plan.candidates, *plan.considered]}
+
+
+async def test_what_was_tried_before_it_was_retired_leads_nowhere() -> None:
+    asked = told(question(rounds=40), (POLICY, {}, 0.3, False), ("fair", {}, 0.8, False))
+    assert {each.policy for each in (await EmbeddedMind().plan(asked)).candidates} == {POLICY}
+    plan = await EmbeddedMind().plan(replace(asked, policies=POLICIES.without({POLICY: "no"})))
+    assert {each.policy for each in plan.candidates} == {"fair"}
+
+
+async def test_nothing_is_put_together_of_what_is_retired() -> None:
+    asked = told(question(rounds=40), *((name, {}, 1.05, False) for name in POLICIES))
+    assert (await EmbeddedMind().plan(asked)).kind == "generate"
+    for retired in ({POLICY: "no"}, dict.fromkeys(POLICIES, "no")):
+        plan = await EmbeddedMind().plan(replace(asked, policies=POLICIES.without(retired)))
+        assert plan.kind == "keep-default"
 
 
 def test_a_preference_orders_what_would_be_tried_and_lifts_nothing_else() -> None:
