@@ -30,7 +30,7 @@ TITLES = {
 PARAMETERS = {
     "host": "A host's name",
     "shard": "The host's shard: its name's CRC-32 modulo 64, as two hexadecimal digits",
-    "optimization": "An optimization's id",
+    "optimization": "An optimization's id, or `_` for what is none's",
     "service": "observer, planner, executor or learner",
     "instance": "One running service",
     "stream": "The stream that the message was taken from",

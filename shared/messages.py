@@ -1093,6 +1093,26 @@ class DrainRequest(Message, tag="drain", frozen=True, kw_only=True):
     reason: str = ""
 
 
+class PolicyOrder(Message, tag="policy_order", frozen=True, kw_only=True):
+    """Have nothing new tried with a policy (retire), or take that back, or prefer it (promote)."""
+
+    order: Literal["promote", "retire"]
+    policy: Name
+    version: Annotated[str, Meta(max_length=200)] = ""
+    """Empty for all of its versions, and for what minds make of it."""
+    reason: Annotated[str, Meta(max_length=500)]
+
+
+class PolicyOrdered(Message, tag="policy_ordered", frozen=True, kw_only=True):
+    """What an operator's order has made of a policy."""
+
+    policy: Name
+    version: str = ""
+    standing: Literal["retired", "ordinary", "preferred"]
+    reason: str
+    unix_ns: int = 0
+
+
 class Reply(Message, tag="reply", frozen=True, kw_only=True):
     """A plain yes, or the problem."""
 

@@ -18,7 +18,8 @@ import msgspec
 from msgspec import Meta, field
 
 from shared.classes import WorkloadClass
-from shared.errors import InputError, ManifestError
+from shared.errors import CoxswainError, InputError, ManifestError
+from shared.fleet import said_of
 from shared.messages import Made, Name, OptimizeRequest
 from shared.parameters import Parameter, Text
 
@@ -182,8 +183,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 class Catalogue(Mapping[str, Policy]):
     """All policies of a directory, by name."""
 
-    def __init__(self, policies: Mapping[str, Policy]) -> None:
-        self._policies = dict(sorted(policies.items()))
+    def __init__(
+        self, policies: Mapping[str, Policy], retired: Mapping[str, str] | None = None
+    ) -> None:
+        """`retired`: as `shared.fleet.Orders` has it; these are not there, and are not made."""
+        self._retired = dict(retired or {})
+        self._all = dict(sorted(policies.items()))
+        self._policies = {
+            name: policy for name, policy in self._all.items() if not self._why_not(policy)
+        }
 
     @classmethod
     def load(cls, path: Path = DEFAULT_CATALOGUE) -> Catalogue:
@@ -199,11 +207,40 @@ class Catalogue(Mapping[str, Policy]):
         loaded = [load_policy(manifest.parent) for manifest in manifests]
         return cls({policy.name: policy for policy in loaded})
 
+    def without(self, retired: Mapping[str, str]) -> Catalogue:
+        """What is left when operators have retired these."""
+        return Catalogue(self._all, {**self._retired, **retired})
+
+    def holds(self, name: str, made: Made | None) -> bool:
+        """Whether `policy` finds it: it ships or may be made, and no operator has retired it."""
+        if made is None:
+            return name in self._policies
+        try:
+            return self.make(made).name == name
+        except CoxswainError:
+            return False
+
+    def _why_not(self, policy: Policy) -> str:
+        """The reason with which operators have retired it, or what it was made of; else empty."""
+        family = [policy.name] if policy.made is None else [policy.name, policy.made.parent]
+        said = (said_of(self._retired, each, policy.manifest.version) for each in family)
+        return next(filter(None, said), "")
+
+    def _refusal(self, policy: Policy) -> InputError:
+        return InputError(
+            "an operator has retired this policy",
+            expected=f"one of {', '.join(self._policies)}",
+            got=f"{policy.name}: {self._why_not(policy)}",
+            advice="`cox policies promote` takes that back.",
+        )
+
     def __getitem__(self, name: str) -> Policy:
         """The policy of that name. Raises InputError, which is no KeyError, for others."""
         try:
             return self._policies[name]
         except KeyError:
+            if name in self._all:
+                raise self._refusal(self._all[name]) from None
             raise InputError(
                 "no such policy",
                 expected=f"one of {', '.join(self._policies)}",
@@ -230,7 +267,8 @@ class Catalogue(Mapping[str, Policy]):
     def make(self, made: Made) -> Policy:
         """Hooks that a mind has written as a policy in the frame of their parent.
 
-        Raises InputError for a parent that does not ship, ManifestError for wrong parameters.
+        Raises InputError for a parent that does not ship and for what operators have retired,
+        ManifestError for wrong parameters.
         """
         parent = self[made.parent]
         if parent.made is not None:
@@ -250,11 +288,16 @@ class Catalogue(Mapping[str, Policy]):
             frame=parent.manifest.frame,
         )
         _check(manifest, name)
-        return Policy(manifest=manifest, source=made.source, directory=parent.directory, made=made)
+        policy = Policy(
+            manifest=manifest, source=made.source, directory=parent.directory, made=made
+        )
+        if self._why_not(policy):
+            raise self._refusal(policy)
+        return policy
 
     def joined(self, policies: Iterable[Policy]) -> Catalogue:
         """With these beside its own."""
-        return Catalogue({**self._policies, **{each.name: each for each in policies}})
+        return Catalogue({**self._all, **{each.name: each for each in policies}}, self._retired)
 
     def __contains__(self, name: object) -> bool:
         return name in self._policies
@@ -283,7 +326,12 @@ def made_name(made: Made) -> str:
     """
     content = msgspec.json.encode((made.parent, made.source, made.parameter), order="deterministic")
     digest = hashlib.sha256(content).hexdigest()[:16]
-    return f"{made.parent[:_MADE_OF_PARENT]}-made-{digest}"
+    return f"{made_prefix(made.parent)}{digest}"
+
+
+def made_prefix(parent: str) -> str:
+    """What names of hooks that were made of a policy begin with."""
+    return f"{parent[:_MADE_OF_PARENT]}-made-"
 
 
 def load_policy(directory: Path) -> Policy:

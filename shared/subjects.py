@@ -5,7 +5,7 @@
     cox.cmd.<service>.<verb>                    work that must not be lost (stream COMMANDS)
     cox.cmd.<service>.<verb>.<shard>.<host>     the same for a host (stream COMMANDS-<shard>)
     cox.svc.<service>.<endpoint>[.<host>]       short questions (request/reply)
-    cox.evt.<service>.<fact>.<optimization>.<host>  what happened (stream EVENTS); `_` for no host
+    cox.evt.<service>.<fact>.<optimization>.<host>  what happened (stream EVENTS); `_` for none
     cox.span.<service>.<trace id>               finished spans (stream SPANS)
     cox.dead.<stream>                           what nobody could handle (stream DEAD)
     cox.hb.<service>.<instance>                 heartbeats
@@ -61,6 +61,10 @@ def host_token(host: str) -> str:
             advice="Choose another name for the host.",
         )
     return token(host, "host name")
+
+
+NO_OPTIMIZATION = "_"
+"""Where an event's subject names its optimization, and it is none's: what operators order."""
 
 
 class Told(NamedTuple):

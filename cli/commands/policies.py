@@ -19,6 +19,15 @@ gate = typer.Typer(help="Check a policy as the fleet's gate would.", no_args_is_
 Policy = Annotated[str, typer.Argument(metavar="NAME", help="A policy's name.")]
 
 
+Versioned = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME[@VERSION]", help="A policy's name; with a version, that one alone."
+    ),
+]
+PolicyReason = Annotated[str, typer.Option("--reason", help="Told to everybody who asks.")]
+
+
 @policies.callback(invoke_without_command=True)
 def policies_all(context: typer.Context, json: Json = False) -> None:
     """List, show, compare and find scheduling policies, and tell what came of them.
@@ -77,6 +86,35 @@ def policies_show(
     from cli.policies import details
 
     session.run(details.show_policy(name, version, as_json=json))
+
+
+@policies.command("retire")
+def policies_retire(name: Versioned, reason: PolicyReason, json: Json = False) -> None:
+    """Have nothing new tried with a policy, nor with what minds have made of it.
+
+    What runs already keeps running, and optimizations that have their plan keep it: it says where,
+    and `cox revert` and `cox cancel` end that. `cox policies promote` takes it back.
+
+    Example:  cox policies retire latency --reason "batch jobs complain"
+    """
+    from cli import session
+    from cli.policies import ordering
+
+    session.run(ordering.order("retire", name, reason, as_json=json))
+
+
+@policies.command("promote")
+def policies_promote(name: Versioned, reason: PolicyReason, json: Json = False) -> None:
+    """Have a policy tried before its equals; of a retired one, take that back and no more.
+
+    A preference is no evidence: what would not be tried is not, and the judge knows nothing of it.
+
+    Example:  cox policies promote latency --reason "it has served us well"
+    """
+    from cli import session
+    from cli.policies import ordering
+
+    session.run(ordering.order("promote", name, reason, as_json=json))
 
 
 @policies.command("diff")

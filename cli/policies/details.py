@@ -12,10 +12,11 @@ from cli import figures
 from cli.follow.narrate import parameters
 from cli.output import plain_table, print_json, show
 from cli.policies import wording
-from cli.policies.known import Answer, ask
+from cli.policies.known import Answer, ask, standing_orders
 from services.learner.repository import Repository
 from services.learner.repository import policy as answer
 from shared.errors import RemoteError
+from shared.fleet import said_of
 from shared.policies import Catalogue, Policy
 from shared.repository import PolicyRecord, PolicyRequest
 
@@ -34,7 +35,9 @@ async def show_policy(name: str, version: str, *, as_json: bool) -> None:
     catalogue = Catalogue.load()
     known, without = await _told(PolicyRequest(policy=name, version=version), catalogue)
     here = {(each.name, each.manifest.version): each for each in catalogue.values()}
-    policy = here.get((known.about.policy, known.about.version))
+    orders = await standing_orders()
+    which = known.about.policy, known.about.version
+    policy = here.get(which)
     if as_json:
         print_json(
             {
@@ -42,11 +45,15 @@ async def show_policy(name: str, version: str, *, as_json: bool) -> None:
                 "manifest": known.manifest if policy is None else policy.manifest,
                 "source": policy.source if policy is not None else _source(known),
                 "record": known,
+                "retired": said_of(orders.retired, *which),
+                "preferred": said_of(orders.preferred, *which),
                 "without": without,
             }
         )
         return
     show(_details(policy) if policy is not None else _head(known))
+    if said := wording.ordered(orders, *which):
+        show(said)
     if known.made is not None:
         show(wording.hooks(known.made))
     if without:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from cli.session import connected, settings
 from services.learner.repository import Repository
 from shared.errors import BusUnavailableError, DeadlineError, NoResponderError
+from shared.fleet import ORDERS, Orders
 from shared.policies import Catalogue
 
 if TYPE_CHECKING:
@@ -55,6 +56,18 @@ async def ask(
             return Answer(await ask_on(bus, question, request, kind), "")
     except (BusUnavailableError, NoResponderError, DeadlineError) as error:
         return Answer(shipped(Repository(Catalogue.load())), error.problem.what)
+
+
+async def standing_orders() -> Orders:
+    """What operators have said; without a bus nothing, which whoever asks for more says too."""
+    if not await _listens(settings().nats_url):
+        return Orders()
+    try:
+        async with connected() as bus:
+            found = await (await bus.records("fleet", Orders)).get(ORDERS)
+    except BusUnavailableError:
+        return Orders()
+    return Orders() if found is None else found.value
 
 
 async def _listens(url: str) -> bool:

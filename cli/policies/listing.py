@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cli.output import plain_table, print_json, show
 from cli.policies import wording
-from cli.policies.known import ask
+from cli.policies.known import ask, standing_orders
 from services.learner.repository import policies
 from shared.policies import Catalogue
 from shared.repository import PoliciesRequest, PolicyList
@@ -21,6 +21,7 @@ async def list_policies(*, as_json: bool) -> None:
     """All policies of the repository, and what came of them where a learner answers."""
     catalogue = Catalogue.load()
     known, without = await ask("policies", PoliciesRequest(), PolicyList, policies)
+    orders = await standing_orders()
     if as_json:
         print_json(
             {
@@ -28,6 +29,8 @@ async def list_policies(*, as_json: bool) -> None:
                 "policies": [policy.manifest for policy in catalogue.values()],
                 "versions": known.policies,
                 "more": known.more,
+                "retired": orders.retired,
+                "preferred": orders.preferred,
                 "without": without,
             }
         )
@@ -44,7 +47,9 @@ async def list_policies(*, as_json: bool) -> None:
             manifest.version,
             ", ".join(manifest.good_for) or Text("reference", style="dim"),
             str(len(manifest.parameter)),
-            Text(manifest.summary).append_text(Text() if without else _came(line)),
+            Text(manifest.summary)
+            .append_text(wording.ordered(orders, manifest.name, manifest.version, before="\n"))
+            .append_text(Text() if without else _came(line)),
         )
     for line in told.values():
         table.add_row(
@@ -52,7 +57,9 @@ async def list_policies(*, as_json: bool) -> None:
             Text(line.version),
             Text("not shipped here", style="dim"),
             "",
-            Text(line.summary).append_text(_came(line)),
+            Text(line.summary)
+            .append_text(wording.ordered(orders, line.policy, line.version, before="\n"))
+            .append_text(_came(line)),
         )
     show(table)
     if known.more:

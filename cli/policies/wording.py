@@ -10,8 +10,10 @@ from rich.text import Text
 
 from cli import figures
 from cli.follow.narrate import VERDICT_STYLES
+from shared.fleet import said_of
 
 if TYPE_CHECKING:
+    from shared.fleet import Orders
     from shared.messages import Made
     from shared.repository import Best, Combined, Newest, PolicyEvent, Tally
 
@@ -38,6 +40,15 @@ def without(reason: str) -> Text:
 def left_out(count: int, what: str) -> Text:
     """What did not fit."""
     return Text(f"… and {count} {what}", "dim")
+
+
+def ordered(orders: Orders, policy: str, version: str, *, before: str = "") -> Text:
+    """What operators have said of it, after `before`; nothing where they have not."""
+    if why := said_of(orders.retired, policy, version):
+        return Text(f"{before}an operator has retired it: {why}", "yellow")
+    if why := said_of(orders.preferred, policy, version):
+        return Text(f"{before}an operator prefers it: {why}", "green")
+    return Text()
 
 
 def moment(unix_ns: int) -> str:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from services.planner.machine import accept
 from services.planner.request import (
     check_not_frozen,
+    check_not_retired,
     check_policies,
     check_rollout,
     new_ids,
@@ -25,7 +26,7 @@ from shared.messages import AcceptedPart, CancelRequest, OptimizeReply, Optimize
 from shared.metrics import declared
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from services.planner.company import Company
     from services.planner.hosts import Hosts
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from shared.fleet import Orders
     from shared.messages import Fingerprint, Inventory
     from shared.optimization import Optimization
+    from shared.policies import Catalogue as Policies
     from shared.telemetry import Telemetry
     from shared.workloads import Catalogue, Workload
 
@@ -54,7 +56,7 @@ class Accepting:
         self,
         telemetry: Telemetry,
         workloads: Catalogue,
-        policies: Collection[str],
+        policies: Policies,
         lives: Lives,
         queue: Queue,
         turns: Turns,
@@ -123,6 +125,7 @@ class Accepting:
         known = await self._hosts.known(request.hosts)
         await self._hosts.presence.wait_for(request.hosts or known)
         orders = await self._turns.orders()
+        check_not_retired(request, self._policies.without(orders.retired))
         fleet = Fleet(
             known=known,
             busy=await self._queue.busy(),

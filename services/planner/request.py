@@ -50,6 +50,17 @@ def check_policies(request: OptimizeRequest, known: Collection[str]) -> None:
         )
 
 
+def check_not_retired(request: OptimizeRequest, left: Collection[str]) -> None:
+    """Raise RequestError if operators have left none of the policies that it names."""
+    if request.policies and set(request.policies).isdisjoint(left):
+        raise RequestError(
+            "operators have retired every policy that the request names",
+            expected=f"one of {', '.join(sorted(left)) or '(none is left)'}",
+            got=", ".join(request.policies),
+            advice="`cox policies` says why; `cox policies promote` takes it back.",
+        )
+
+
 def check_budget(request: OptimizeRequest, round_s: float) -> None:
     """Raise RequestError if the fewest rounds that can decide do not fit into the seconds."""
     needed_s = MIN_ROUNDS * 2 * round_s

@@ -6,6 +6,7 @@ planner instance may take the next step, and one that crashes is missed by nobod
     accepting   a client's request becomes optimizations
     queue       who begins when
     orders      what operators say
+    standing    and what they say of policies
     thinking    what is tried: a mind plans
     lives       the records, and the steps they take
     drifting    what was promoted and does not do any more what it did
@@ -32,6 +33,7 @@ from services.planner.machine import Tick
 from services.planner.minds.chosen import chosen_minds
 from services.planner.orders import Orders
 from services.planner.queue import Queue
+from services.planner.standing import Standing
 from services.planner.thinking import Thinking
 from services.planner.turns import Turns
 from shared.errors import BusError
@@ -105,10 +107,11 @@ class Planner:
         company = Company(incumbents, workloads)
         self._queue = Queue(self._lives, turns, company)
         self._orders = Orders(self._lives, self._queue, turns, self._hosts)
+        self._standing = Standing(bus, turns, policies)
         self._accepting = Accepting(
             telemetry,
             workloads,
-            list(policies),
+            policies,
             self._lives,
             self._queue,
             turns,
@@ -116,7 +119,7 @@ class Planner:
             company,
         )
         self._drifting = Drifting(bus, self._lives, self._hosts, self._accepting, drift)
-        self._thinking = Thinking(bus, telemetry, minds, policies, self._lives)
+        self._thinking = Thinking(bus, telemetry, minds, policies, self._lives, turns)
         self._astray = Astray(bus, telemetry, self._lives, self._hosts)
         self._records_born = ""
         """When the bucket was made whose records this planner knows."""
@@ -146,6 +149,7 @@ class Planner:
         await self._lives.read_all()
         await self._accepting.serve(self._bus)
         await self._orders.serve(self._bus)
+        await self._standing.serve()
         self._bus.consume(
             "EVENTS",
             subjects.consumer("planner", "events"),

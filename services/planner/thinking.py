@@ -14,6 +14,7 @@ from services.planner.minds.tried import asked_of, rejected_in, tried_in
 from services.planner.minds.walls import MIND_S, MOST_PLANS, ask
 from shared import attributes as names
 from shared.errors import BusError, CoxswainError, PlanError
+from shared.fleet import said_of
 from shared.messages import Cost, Declined, Plan, PlanCommand, RecallRequest, Recollection
 from shared.outcomes import CALIBRATION_LIMIT, EXACT_LIMIT, MADE_LIMIT, NEAR_LIMIT, kept, unsound
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     from services.planner.lives import Lives
     from services.planner.minds import Mind
+    from services.planner.turns import Turns
     from shared.bus import Bus, Delivery
+    from shared.fleet import Orders
     from shared.messages import Fingerprint, Outcome
     from shared.optimization import Optimization
     from shared.policies import Catalogue, Policy
@@ -46,12 +49,14 @@ class Thinking:
         minds: Sequence[Mind],
         policies: Catalogue,
         lives: Lives,
+        turns: Turns,
     ) -> None:
         self._bus = bus
         self._telemetry = telemetry
         self._minds = minds
         self._policies = policies
         self._lives = lives
+        self._turns = turns
 
     async def plan(self, command: PlanCommand, delivery: Delivery) -> None:
         """Decide what is tried in an optimization that waits for a plan."""
@@ -98,7 +103,11 @@ class Thinking:
 
     async def _think(self, state: Optimization) -> Plan:
         recollection = await self._recall(state)
-        question = question_of(state, recollection, self._policies)
+        orders = await self._turns.orders()
+        question = replace(
+            question_of(state, recollection, self._policies.without(orders.retired)),
+            preferred=preferred(self._policies, orders),
+        )
         plan = await first_plan(asked_of(self._minds, state), question, within_s=MIND_S)
         return replace(plan, generation=state.generation)
 
@@ -143,6 +152,15 @@ def question_of(state: Optimization, recollection: Recollection, policies: Catal
         rejected=rejected_in(state),
         rounds_used=state.rounds_used,
     )
+
+
+def preferred(policies: Catalogue, orders: Orders) -> list[str]:
+    """Which of these policies operators prefer."""
+    return [
+        name
+        for name, policy in policies.items()
+        if said_of(orders.preferred, name, policy.manifest.version)
+    ]
 
 
 async def first_plan(minds: Sequence[Mind], question: Question, *, within_s: float) -> Plan:

@@ -28,7 +28,7 @@ INBOX = "_INBOX"
 _EXECUTOR_VERBS = ("trial", "stop", "deploy", "confirm", "revert")
 _QUESTIONS = ("recall", "calibration", "policies", "policy", "history", "search")
 """To the learner."""
-_ORDERS = ("cancel", "pause", "resume", "freeze", "drain")
+_ORDERS = ("cancel", "pause", "resume", "freeze", "drain", "policy")
 _MEMBER = re.compile(r"(?P<role>[a-z]+)(@(?P<host>.+))?")
 
 

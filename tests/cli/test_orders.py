@@ -13,6 +13,8 @@ from shared.messages import (
     FreezeRequest,
     Message,
     PauseRequest,
+    PolicyOrder,
+    PolicyOrdered,
     Reply,
     ResetRequest,
     ResumeRequest,
@@ -78,12 +80,78 @@ async def test_with_json_an_order_answers_in_json(bus: Bus, cox_on_bus: CoxOnBus
 
 
 @pytest.mark.parametrize(
-    "command", ["pause", "resume", "freeze", "unfreeze", "hosts drain", "hosts undrain"]
+    "command",
+    [
+        *("pause", "resume", "freeze", "unfreeze", "hosts drain", "hosts undrain"),
+        *("policies retire", "policies promote"),
+    ],
 )
 def test_every_order_has_an_example(cox: Cox, command: str) -> None:
     page = cox(*command.split(), "--help")
     assert page.code == 0
     assert f"Example: cox {command}" in " ".join(page.out.split())
+
+
+async def test_orders_on_policies_reach_the_planner_and_tell_what_runs(
+    bus: Bus, cox_on_bus: CoxOnBus
+) -> None:
+    heard: list[PolicyOrder] = []
+    standing = iter(["retired", "ordinary", "preferred", "retired"])
+
+    async def answer(request: PolicyOrder) -> PolicyOrdered:
+        heard.append(request)
+        return PolicyOrdered(
+            policy=request.policy,
+            version=request.version,
+            standing=next(standing),  # type: ignore[arg-type]
+            reason=request.reason,
+        )
+
+    await bus.serve(bus.subjects.endpoint("planner", "policy"), PolicyOrder, answer, queue="p")
+    schedulers = await bus.records("hosts", SchedulerState)
+    for host, policy in (
+        ("h1", "latency"),
+        ("h2", "fair"),
+        ("h3", "latency-made-0123456789abcdef"),
+    ):
+        state = SchedulerState(host=host, boot_id="b", state="enabled", ours=True, policy=policy)
+        await schedulers.put(f"{host}.scheduler", state)
+    for arguments, message, words in (
+        (
+            ("retire", "latency@1.0.0"),
+            PolicyOrder(order="retire", policy="latency", version="1.0.0", reason="x"),
+            ("cox policies promote latency@1.0.0", "what runs keeps running, on h1, h3"),
+        ),
+        (
+            ("promote", "latency"),
+            PolicyOrder(order="promote", policy="latency", reason="x"),
+            ("like any other",),
+        ),
+        (
+            ("promote", "latency"),
+            PolicyOrder(order="promote", policy="latency", reason="x"),
+            ("before its equals",),
+        ),
+    ):
+        ran = await cox_on_bus("policies", *arguments, "--reason", "x")
+        assert (ran.code, ran.err) == (0, "")
+        shown = " ".join(ran.out.split())
+        assert all(each in shown for each in words), shown
+        assert heard[-1] == message
+    document = (await cox_on_bus("policies", "retire", "fair", "--reason", "x", "--json")).document
+    assert document["ordered"]["standing"] == "retired"
+    assert document["runs_on"] == ["h2"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("retire", "latency"), ("retire", "latency@", "--reason", "x"), ("promote", "--reason", "x")],
+)
+def test_an_order_on_a_policy_needs_a_name_and_a_reason(
+    cox: Cox, arguments: tuple[str, ...]
+) -> None:
+    ran = cox("policies", *arguments)
+    assert (ran.code, ran.out) == (2, "")
 
 
 async def test_a_reset_reaches_the_host_and_shows_its_breaker(

@@ -11,6 +11,7 @@ import pytest
 from services.learner.service import Learner
 from shared.bus import Bus
 from shared.fingerprint import key
+from shared.fleet import ORDERS, Orders
 from shared.messages import Built, Outcome, Remembered
 from shared.optimization import Optimization
 from shared.policies import Catalogue
@@ -139,6 +140,24 @@ async def test_the_list_tells_what_came_of_each(cox_on_bus: CoxOnBus) -> None:
     text = " ".join((await cox_on_bus("policies")).out.split())  # however wide the terminal is
     assert "2 trials: 1 promoted, 1 reverted" in text
     assert "never tried" in text
+
+
+@pytest.mark.usefixtures("learner")
+async def test_what_operators_have_said_is_listed_and_shown(bus: Bus, cox_on_bus: CoxOnBus) -> None:
+    retired, preferred = {f"latency@{VERSION}": "batch jobs complain"}, {"fair": "it serves us"}
+    orders = Orders(retired=retired, preferred=preferred)
+    await (await bus.records("fleet", Orders)).create(ORDERS, orders)
+    listed = await cox_on_bus("policies")
+    text = " ".join(listed.out.split())
+    assert text.count("an operator") == 2
+    assert "an operator prefers it: it serves us" in text
+    assert "an operator has retired it: batch jobs complain" in text
+    document = (await cox_on_bus("policies", "--json")).document
+    assert (document["retired"], document["preferred"]) == (retired, preferred)
+    shown = await cox_on_bus("policies", "show", "latency")
+    assert "an operator has retired it: batch jobs complain" in " ".join(shown.out.split())
+    document = (await cox_on_bus("policies", "show", "latency", "--json")).document
+    assert (document["retired"], document["preferred"]) == ("batch jobs complain", "")
 
 
 @pytest.mark.usefixtures("learner")

@@ -35,7 +35,7 @@ from services.planner.minds.rules import (
 from services.planner.minds.search import around, neighbours
 from services.planner.minds.study import suggestions
 from shared.messages import Plan
-from shared.policies import why_not_allowed
+from shared.policies import made_name, why_not_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -213,7 +213,13 @@ def _gain(question: Question, tried: Tried) -> float:
 
 def _leaders(question: Question) -> list[Tried]:
     """What may yet win, best first."""
-    sound = [each for each in question.tried if each.pairs and not each.harmful]
+    sound = [
+        each
+        for each in question.tried
+        if each.pairs
+        and not each.harmful
+        and question.policies.holds(each.candidate.policy, each.candidate.made)
+    ]
     return sorted(sound, key=lambda each: -_gain(question, each))
 
 
@@ -266,7 +272,10 @@ def _composed(question: Question, room: int) -> list[Candidate]:
     expected = expectation(question)
     found = []
     for each in hopeful(question.profile.workload_class):
-        policy = question.policies.make(made_of(each, MIND))
+        made = made_of(each, MIND)
+        if not question.policies.holds(made_name(made), made):
+            continue
+        policy = question.policies.make(made)
         if why_not_allowed(policy, question.request) or policy.name in question.rejected:
             continue
         found.append(

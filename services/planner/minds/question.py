@@ -52,6 +52,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     rejected: dict[str, str] = field(default_factory=dict)
     """Policies that the gate did not pass here, each with its first reason."""
     rounds_used: int = 0
+    preferred: list[str] = field(default_factory=list)
+    """Policies that operators want tried before their equals. It is no evidence of anything."""
 
     @property
     def rounds(self) -> int:

@@ -36,6 +36,10 @@ NEIGHBOUR_SCORE = 0.6
 """The least of a policy that won for a similar fingerprint, until it was tried for this one."""
 
 
+PREFERRED_BONUS = 0.1
+"""What an operator's preference adds where a policy would be tried anyhow: order, not evidence."""
+
+
 class Expectation(NamedTuple):
     """A predicted ratio candidate / default of a metric that should be low, with its range."""
 
@@ -113,6 +117,9 @@ def _fit(policy: Manifest, question: Question) -> Consideration:
     if policy.name in question.request.policies:
         score = max(score, ASKED_SCORE)
         reason += "; asked for by name"
+    if policy.name in question.preferred and score >= WORTH_TRYING:
+        score = min(1.0, score + PREFERRED_BONUS)
+        reason += "; an operator prefers it"
     return Consideration(policy=policy.name, score=round(score, 3), reason=reason)
 
 
