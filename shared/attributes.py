@@ -14,6 +14,8 @@ SpanName = Literal[
     "optimize",  # the root: a request was accepted; `optimize {workload}`
     "part",  # below the root of a request over several kinds of hosts: one of them
     "observe",  # a host's profile
+    "deepen",  # a workload run again, with a probe in the kernel
+    "probe",  # that probe, on its host
     "recall",  # what is known for a fingerprint
     "plan",  # a decision: what will be tried
     "build",  # from a policy's source to its artifact, or to reasons
@@ -89,6 +91,12 @@ SCHEDULER_OPS: Final = "coxswain.scheduler.ops"
 SCHEDULER_GAP_NS: Final = "coxswain.scheduler.gap_ns"
 EXIT_KIND: Final = "coxswain.exit.kind"
 EXIT_REASON: Final = "coxswain.exit.reason"
+
+PROBE_NAME: Final = "coxswain.probe.name"
+PROBE_CGROUP: Final = "coxswain.probe.cgroup"
+PROBE_COMPILE_S: Final = "coxswain.probe.compile_s"
+PROBE_KERNEL_SHARE: Final = "coxswain.probe.kernel_share"
+"""CPU time of its programs, of all the host's while it was attached."""
 
 # --- Trials and verdicts -----------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from msgspec import Meta, field
 from shared.classes import WorkloadClass
 from shared.errors import MessageError, Problem
 from shared.parameters import Parameter
+from shared.probes import MOST_SECONDS, ProbeName, ProbeReading
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 NameIfAny = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
@@ -315,6 +316,8 @@ class Profile(Part, frozen=True, kw_only=True):
     cost: Cost = Cost()
     phases: list[Phase] = field(default_factory=list)
     """In their order; empty if the workload behaved alike from beginning to end."""
+    readings: list[ProbeReading] = field(default_factory=list)
+    """What probes in the kernel have seen of it, where somebody asked for that."""
 
 
 class ProfileCommand(Message, tag="profile", frozen=True, kw_only=True):
@@ -375,6 +378,64 @@ class Vitals(Part, frozen=True, kw_only=True):
     """How long tasks have run, over all CPUs."""
     wait_ns: int
     """How long runnable tasks have waited for a CPU."""
+
+
+class DeepenRequest(Message, tag="deepen", frozen=True, kw_only=True):
+    """Run the workload once more, with a probe in the kernel attached to it.
+
+    Dearer than a profile: the probe is compiled on the host first.
+    """
+
+    optimization: str
+    workload: Name
+    probe: ProbeName
+    seed: int = 1
+    beside: Neighbours = field(default_factory=list)
+    expires_unix_ns: int = 0
+    """Not to be begun after this moment; 0 means never expires."""
+
+
+class Deepened(Message, tag="deepened", frozen=True, kw_only=True):
+    """What the probe has seen, and how the workload did with it attached."""
+
+    optimization: str
+    host: Name
+    workload: Name
+    reading: ProbeReading
+    summary: str
+    """The same in words."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The workload's metrics of this run: beside a profile's `baseline` they show what it cost."""
+    cost: Cost = Cost()
+
+
+class PrepareProbe(Message, tag="prepare_probe", frozen=True, kw_only=True):
+    """Have this host's executor compile and verify a probe; nothing is attached yet."""
+
+    probe: ProbeName
+
+
+class PreparedProbe(Message, tag="prepared_probe", frozen=True, kw_only=True):
+    """A probe that waits, for a minute, to be told what to watch."""
+
+    session: Name
+    probe: ProbeName
+    compile_s: float
+
+
+class RunProbe(Message, tag="run_probe", frozen=True, kw_only=True):
+    """Attach a prepared probe to a control group for a while; it is gone afterwards."""
+
+    session: Name
+    cgroup: Annotated[str, Meta(max_length=1024)]
+    """Its path (v2) below the hierarchy's root; `/` is the whole host."""
+    seconds: Annotated[float, Meta(ge=0.1, le=MOST_SECONDS)]
+
+
+class ProbeRun(Message, tag="probe_run", frozen=True, kw_only=True):
+    """What a probe has seen."""
+
+    reading: ProbeReading
 
 
 LIVE = "live-"
@@ -492,6 +553,8 @@ class Plan(Message, tag="plan", frozen=True, kw_only=True):
     """Other minds that were asked before this one."""
     cost: Cost = Cost()
     """Of all minds that were asked."""
+    readings: list[ProbeReading] = field(default_factory=list)
+    """Of probes that the mind has asked for."""
 
 
 # --- Building ----------------------------------------------------------------------------------

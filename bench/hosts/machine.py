@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING
 from bench.hosts.kernel import SimulatedKernel
 from bench.hosts.ledger import Ledger
 from services.executor.host.machine import Here
+from shared.errors import MachineError
 from shared.messages import Cost, Inventory, Measurement, Profile, Vitals
 from shared.workloads import Catalogue, neighbours_metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from shared.probes import ProbeReading
 
 GAIN = math.log(2.0)
 """A policy halves an objective that should be low: a trial is clear after the fewest pairs."""
@@ -100,6 +103,10 @@ class Machine(SimulatedKernel):
             baseline=self._metrics(workload, seed, beside),
             cost=Cost(),
         )
+
+    async def deepen(self, *_: object) -> tuple[ProbeReading, dict[str, float]]:
+        """There is no kernel to probe. Raises MachineError."""
+        raise MachineError("this host is made up: no probe can be attached to its kernel")
 
     def _metrics(self, workload: str, seed: int, beside: Sequence[str]) -> dict[str, float]:
         return self._own_metrics(workload, seed) | {

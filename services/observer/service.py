@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from msgspec.structs import replace
 
+from services.observer.deepening import PREPARE_S, READ_S, deepened_by, reading_in_words
 from services.observer.inventory import inventory
 from services.observer.profile import profile_workload
 from services.observer.runner import WorkloadRunner
@@ -18,14 +19,21 @@ from shared import attributes as names
 from shared.errors import CoxswainError
 from shared.expiry import expired
 from shared.messages import (
+    Cost,
+    Deepened,
+    DeepenRequest,
     Inventory,
     Measurement,
     MeasureRequest,
+    PreparedProbe,
+    PrepareProbe,
     ProbeCommand,
     Probed,
+    ProbeRun,
     Profile,
     ProfileCommand,
     Profiled,
+    RunProbe,
     Vitals,
 )
 from shared.metrics import declared
@@ -35,7 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
+    from services.observer.deepening import Watch
     from shared.bus import Bus, Delivery
+    from shared.probes import ProbeReading
     from shared.settings import Settings
     from shared.telemetry import Telemetry
 
@@ -70,6 +80,15 @@ class Eyes(Protocol):
         """Run a workload once and say how it behaves beside these. Raises CoxswainError."""
         ...
 
+    async def deepen(
+        self, workload: str, seed: int, watch: Watch, beside: Sequence[str] = ()
+    ) -> tuple[ProbeReading, dict[str, float]]:
+        """Run a workload once with a probe attached: what it saw, and the workload's metrics.
+
+        `watch` attaches it to a control group for a while. Raises CoxswainError.
+        """
+        ...
+
 
 class HostEyes:
     """Looks at this machine, and runs workloads on it."""
@@ -101,6 +120,13 @@ class HostEyes:
         main, *others = (self._catalogue[name] for name in (workload, *beside))
         return await profile_workload(self._runner, main, seed, self._host, here, others)
 
+    async def deepen(
+        self, workload: str, seed: int, watch: Watch, beside: Sequence[str] = ()
+    ) -> tuple[ProbeReading, dict[str, float]]:
+        """Run a workload once with a probe attached: what it saw, and the workload's metrics."""
+        main, *others = (self._catalogue[name] for name in (workload, *beside))
+        return await deepened_by(watch, self._runner, main, seed, others)
+
 
 class Observer:
     """One host's observer on the bus."""
@@ -121,6 +147,12 @@ class Observer:
             self._measure,
             queue=self._host,
         )
+        await self._bus.serve(
+            subjects.endpoint("observer", "deepen", self._host),
+            DeepenRequest,
+            self._deepen,
+            queue=self._host,
+        )
         self._bus.consume(
             "COMMANDS",
             subjects.consumer("observer", "host", self._host),
@@ -136,6 +168,64 @@ class Observer:
         outcome = "measured" if done.problem is None else "failed"
         self._telemetry.metrics.count(declared.MEASUREMENTS, outcome=outcome)
         return done
+
+    async def _deepen(self, request: DeepenRequest) -> Deepened:
+        """The executor loads the probe, for it alone may; we run what it is to watch."""
+        began_s = time.monotonic()
+        with self._telemetry.span(
+            "deepen",
+            of=request.probe,
+            attributes={
+                names.OPTIMIZATION_ID: request.optimization,
+                names.WORKLOAD_NAME: request.workload,
+                names.WORKLOAD_BESIDE: request.beside,
+                names.PROBE_NAME: request.probe,
+                names.SEED: request.seed,
+            },
+        ) as span:
+            if (late := expired(request.expires_unix_ns)) is not None:
+                raise late
+            subjects = self._bus.subjects
+            prepared = await self._bus.ask(
+                subjects.endpoint("executor", "prepare", self._host),
+                PrepareProbe(probe=request.probe),
+                PreparedProbe,
+                timeout_s=PREPARE_S,
+            )
+
+            async def watch(cgroup: str, seconds: float) -> ProbeReading:
+                run = await self._bus.ask(
+                    subjects.endpoint("executor", "probe", self._host),
+                    RunProbe(session=prepared.session, cgroup=cgroup, seconds=seconds),
+                    ProbeRun,
+                    timeout_s=seconds + READ_S,
+                )
+                return run.reading
+
+            reading, metrics = await self._eyes.deepen(
+                request.workload, request.seed, watch, request.beside
+            )
+            summary = reading_in_words(reading)
+            cost = Cost(
+                wall_s=time.monotonic() - began_s,
+                cpu_s=reading.cost.cpu_s + reading.cost.kernel_s,
+            )
+            span.set(
+                {
+                    names.DECISION_WHY: summary,
+                    names.COST_WALL_S: cost.wall_s,
+                    names.COST_CPU_S: cost.cpu_s,
+                }
+            )
+        return Deepened(
+            optimization=request.optimization,
+            host=self._host,
+            workload=request.workload,
+            reading=reading,
+            summary=summary,
+            metrics=metrics,
+            cost=cost,
+        )
 
     async def _probe(self, command: ProbeCommand, _delivery: Delivery) -> None:
         """The kernel's counters now; a moment that is over cannot be looked at."""

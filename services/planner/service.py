@@ -42,6 +42,8 @@ from shared.messages import (
     Checked,
     CheckRequest,
     Confirmed,
+    Deepened,
+    DeepenRequest,
     Deployed,
     Drifted,
     Inventory,
@@ -269,7 +271,11 @@ async def planner(settings: Settings, bus: Bus, telemetry: Telemetry) -> AsyncIt
         gate = bus.subjects.endpoint("executor", "check")
         return await bus.ask(gate, request, Checked, timeout_s=CHECK_S)
 
-    async with chosen_minds(telemetry, check) as minds:
+    async def deepen(host: str, request: DeepenRequest, within_s: float) -> Deepened:
+        observer = bus.subjects.endpoint("observer", "deepen", host)
+        return heard(await bus.ask(observer, request, Deepened, timeout_s=within_s))
+
+    async with chosen_minds(telemetry, check, deepen=deepen) as minds:
         optimizations = await bus.records("optimizations", Optimization)
         service = Planner(
             bus,

@@ -28,6 +28,7 @@ INBOX = "_INBOX"
 _EXECUTOR_VERBS = ("trial", "stop", "deploy", "confirm", "revert")
 _QUESTIONS = ("recall", "calibration", "policies", "policy", "history", "search")
 """To the learner."""
+_PROBING = ("prepare", "probe")
 _ORDERS = ("cancel", "pause", "resume", "freeze", "drain", "policy")
 _MEMBER = re.compile(r"(?P<role>[a-z]+)(@(?P<host>.+))?")
 
@@ -118,6 +119,7 @@ def _planner(s: Subjects, inbox: str) -> Grant:
             *(s.commands("executor", verb) for verb in _EXECUTOR_VERBS),
             *(s.commands("observer", verb) for verb in ("profile", "probe")),
             *(s.endpoint("learner", question) for question in _QUESTIONS),
+            s.endpoints("observer", "deepen"),
             # Whether what was measured is still there; facts come by the consumer alone.
             *_bind(s.stream("EVENTS")),
             # And whether what it has ordered is.
@@ -207,8 +209,14 @@ def _observer(s: Subjects, inbox: str, host: str) -> Grant:
             *_work(s.stream("COMMANDS", host), s.consumer("observer", "host", host)),
             *_bind(_bucket_stream(s, "hosts")),
             f"{_keys(s, 'hosts').removesuffix('>')}{host}.inventory",
+            *(s.endpoint("executor", step, host) for step in _PROBING),
         ),
-        subscribe=(inbox, s.roll_call, s.endpoint("observer", "measure", host)),
+        subscribe=(
+            inbox,
+            s.roll_call,
+            s.endpoint("observer", "measure", host),
+            s.endpoint("observer", "deepen", host),
+        ),
         answers=True,
     )
 
@@ -234,6 +242,7 @@ def _executor(s: Subjects, inbox: str, host: str) -> Grant:
             s.endpoint("executor", "state", host),
             s.endpoint("executor", "revert", host),
             s.endpoint("executor", "reset", host),
+            *(s.endpoint("executor", step, host) for step in _PROBING),
         ),
         answers=True,
     )

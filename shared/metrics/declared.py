@@ -230,7 +230,14 @@ BREAKER: Final = Gauge(
 QUARANTINED: Final = Gauge(
     "coxswain_quarantined_artifacts", "Artifacts that this host does not load again for now."
 )
+PROBES: Final = Counter(
+    "coxswain_probes_total",
+    "Probes that were asked for on this host, by what became of them; `left` is a program or table"
+    " that the kernel still held.",
+    {"outcome": ("read", "refused", "failed", "left")},
+)
 HOST: Final = (
+    PROBES,
     LOADS,
     LOAD_FAILURES,
     LOADING,

@@ -19,6 +19,7 @@ from services.executor.host.journal import Journal
 from services.executor.host.lease import Lease
 from services.executor.host.lifesign import GuardLink
 from services.executor.host.machine import this_machine
+from services.executor.host.probing.probes import Probes
 from services.executor.host.safeguards import HeldBackError
 from services.executor.host.scheduler import HostScheduler
 from services.executor.host.steering import Steering, deployment_errand
@@ -34,12 +35,14 @@ from shared.messages import (
     Deployed,
     Measurement,
     MeasureRequest,
+    PrepareProbe,
     Replaced,
     ResetRequest,
     RevertCommand,
     Reverted,
     RevertRequest,
     Round,
+    RunProbe,
     SchedulerState,
     SealCommand,
     StateRequest,
@@ -82,6 +85,9 @@ class HostExecutor:
         self._turn = asyncio.Lock()
         self._running: Trial | None = None
         self._placing: DeployCommand | None = None
+        self._probes = Probes(
+            telemetry, lambda: "a trial or a deployment" if self._turn.locked() else ""
+        )
 
     async def start(self) -> None:
         """Serve this host; what the journal says is kept is loaded first."""
@@ -97,6 +103,15 @@ class HostExecutor:
         )
         await self._bus.serve(
             subjects.endpoint("executor", "reset", host), ResetRequest, self._reset, queue=host
+        )
+        await self._bus.serve(
+            subjects.endpoint("executor", "prepare", host),
+            PrepareProbe,
+            self._probes.prepare,
+            queue=host,
+        )
+        await self._bus.serve(
+            subjects.endpoint("executor", "probe", host), RunProbe, self._probes.run, queue=host
         )
         self._bus.consume(
             "COMMANDS",
@@ -126,6 +141,7 @@ class HostExecutor:
 
     async def _trial(self, command: TrialCommand, delivery: Delivery) -> None:
         async with self._turn:
+            await self._probes.abandon("a trial begins")
             ended = self._steering.books.over.get(command.trial)
             if ended is None:
                 ended = await self._try(command, delivery)
@@ -238,6 +254,7 @@ class HostExecutor:
             },
         ) as span:
             async with self._turn:
+                await self._probes.abandon("a deployment begins")
                 self._placing = command
                 try:
                     deployed = await self._put(command)
@@ -423,6 +440,10 @@ class HostExecutor:
             ),
             message_id=f"{optimization}-reverted-{self._steering.host}-{time.time_ns()}",
         )
+
+    async def close(self) -> None:
+        """End what would outlive this."""
+        await self._probes.abandon("the executor stops")
 
     async def keep(self) -> None:
         """All that goes on beside commands, for ever."""
@@ -667,6 +688,7 @@ async def host_role(
             await executor.start()
             yield
         finally:
+            await executor.close()
             await end(tasks)
             await scheduler.close()
             await steering.report()

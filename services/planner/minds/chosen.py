@@ -26,7 +26,7 @@ from shared.errors import InputError, MachineError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from services.planner.minds.llm.mind import Check
+    from services.planner.minds.llm.mind import Check, Deepen
     from services.planner.minds.question import Mind
     from shared.telemetry import Telemetry
 
@@ -92,9 +92,14 @@ def _number(environment: Mapping[str, str], variable: str, default: float, most:
 
 @contextlib.asynccontextmanager
 async def chosen_minds(
-    telemetry: Telemetry, check: Check, environment: Mapping[str, str] = os.environ
+    telemetry: Telemetry,
+    check: Check,
+    environment: Mapping[str, str] = os.environ,
+    deepen: Deepen | None = None,
 ) -> AsyncIterator[list[Mind]]:
     """The minds, the first one to be asked first; `check` asks the gate about hooks.
+
+    `deepen` has a host look at its workload with a probe.
 
     Raises InputError and MachineError.
     """
@@ -117,7 +122,15 @@ async def chosen_minds(
     model = Model(choice.model, environment["ANTHROPIC_API_KEY"].strip(), choice.base_url)
     try:
         yield [
-            LlmMind(model, telemetry, choice.price, choice.tokens, choice.dollars, check),
+            LlmMind(
+                model,
+                telemetry,
+                choice.price,
+                choice.tokens,
+                choice.dollars,
+                check,
+                deepen=deepen,
+            ),
             EmbeddedMind(),
         ]
     finally:

@@ -30,6 +30,7 @@ from services.planner.minds.llm.tools import (
     definitions,
     made_of,
     plan_of,
+    probe_to_ask,
     read_call,
 )
 from services.planner.minds.pairs import room_for
@@ -37,19 +38,24 @@ from services.planner.minds.recall import confirmation
 from services.planner.minds.walls import checked
 from shared import attributes as names
 from shared.errors import CoxswainError, InputError, ManifestError, PlanError
-from shared.messages import Checked, CheckRequest, Plan
+from shared.messages import Checked, CheckRequest, Deepened, DeepenRequest, Plan
 from shared.plain import plain
 from shared.policies import Policy
+from shared.probes import ProbeReading
 
 if TYPE_CHECKING:
     from services.planner.minds.llm.meter import Price
     from services.planner.minds.llm.model import Model
     from services.planner.minds.llm.stream import Answer, Block, ToolUse
     from services.planner.minds.question import Question
+    from shared.probes import ProbeName
     from shared.telemetry import Telemetry
 
 Check = Callable[[CheckRequest], Awaitable[Checked]]
 """Asks the gate what it would say to hooks. Raises BusError."""
+
+Deepen = Callable[[str, DeepenRequest, float], Awaitable[Deepened]]
+"""Has a host's workload run with a probe, within so many seconds. Raises BusError."""
 
 PROMPT: Final = Path(__file__).parents[2] / "prompts" / "plan.md"
 MOST_ANSWERS: Final = 12
@@ -57,6 +63,11 @@ MOST_CALLS: Final = 6
 """In one answer."""
 MOST_REPAIRS: Final = 3
 """Proposals that are refused, and answers that are none, before another mind is asked."""
+MOST_PROBES: Final = 2
+"""For one plan: each runs the workload on its host once more."""
+PROBE_S: Final = 60.0
+AFTER_PROBE_S: Final = 12.0
+"""What is kept for the answer after a probe."""
 LLM_S: Final = 75.0
 REFUSED: Final = (InputError, PlanError, ManifestError)
 """What the model itself got wrong."""
@@ -78,9 +89,11 @@ class LlmMind:
         most_dollars: float,
         check: Check,
         *,
+        deepen: Deepen | None = None,
         within_s: float | None = None,
     ) -> None:
         self._model = model
+        self._deepen = deepen
         self._within_s = LLM_S if within_s is None else within_s
         self._check = check
         self._telemetry = telemetry
@@ -143,12 +156,18 @@ class LlmMind:
             results: list[Block] = []
             refusals: list[str] = []
             for place, use in enumerate(said.calls):
-                outcome = await self._use(use, question) if place < MOST_CALLS else _too_many()
+                left_s = end_s - time.monotonic()
+                many = place >= MOST_CALLS
+                outcome = _too_many() if many else await self._use(use, question, left_s)
                 if isinstance(outcome, Plan):
                     return outcome
                 if outcome.written is not None:
                     policies = question.policies.joined([outcome.written])
                     question = replace(question, policies=policies)
+                if outcome.seen is not None:
+                    readings = [*question.profile.readings, outcome.seen]
+                    profile = replace(question.profile, readings=readings)
+                    question = replace(question, profile=profile)
                 if outcome.refusal:
                     refusals.append(outcome.text)
                 results.append(
@@ -213,7 +232,7 @@ class LlmMind:
                 raise PlanError(f"the model {self._model.name} refused to answer")
             return said
 
-    async def _use(self, use: ToolUse, question: Question) -> Plan | _Told:
+    async def _use(self, use: ToolUse, question: Question, left_s: float) -> Plan | _Told:
         """What a call brings: the plan, if it is one that may be carried out, or an answer."""
         tool = plain(use.name, 60)
         with self._telemetry.span(
@@ -227,10 +246,31 @@ class LlmMind:
                     return checked(plan_of(call, question, self.name), question, self.name)
                 if isinstance(call, WriteHooks):
                     return await self._write(call, question)
+                if (probe := probe_to_ask(call, question)) is not None:
+                    return await self._look_deeper(probe, question, left_s)
                 return _Told(text=answer(call, question))
             except CoxswainError as error:
                 span.set({names.OUTCOME: "rejected", names.PROBLEM_TEXT: str(error)})
                 return _Told(text=str(error), refusal=isinstance(error, REFUSED))
+
+    async def _look_deeper(self, probe: ProbeName, question: Question, left_s: float) -> _Told:
+        """What a probe sees, if there is one to spare. Raises BusError."""
+        profile = question.profile
+        within_s = min(PROBE_S, left_s - AFTER_PROBE_S)
+        if self._deepen is None:
+            return _Told(text="no probe can be asked for here")
+        if len(profile.readings) >= MOST_PROBES or within_s <= 0:
+            return _Told(text=f"no more probes: {MOST_PROBES} at the most, and none in a hurry")
+        request = DeepenRequest(
+            optimization=question.optimization,
+            workload=profile.workload,
+            probe=probe,
+            beside=list(question.fingerprint.beside),
+            expires_unix_ns=time.time_ns() + int(within_s * 1e9),
+        )
+        said = await self._deepen(profile.host, request, within_s)
+        told = {"reading": said.reading, "metrics_with_the_probe": said.metrics}
+        return _Told(text=as_data(told), seen=said.reading)
 
     async def _write(self, call: WriteHooks, question: Question) -> _Told:
         """What the gate says to hooks. Raises InputError, ManifestError for what it is spared."""
@@ -255,6 +295,8 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     refusal: bool = False
     written: Policy | None = None
     """Hooks that have passed: they are known from now on."""
+    seen: ProbeReading | None = None
+    """What a probe has seen: it is known from now on."""
 
 
 def brief(question: Question) -> str:

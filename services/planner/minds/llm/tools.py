@@ -18,6 +18,7 @@ from shared.errors import InputError
 from shared.messages import Consideration, Made, Plan
 from shared.parameters import Parameter
 from shared.policies import why_not_allowed
+from shared.probes import PROBES, ProbeName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +36,13 @@ class ReadProfile(Call, frozen=True, kw_only=True):
     """More of what was observed.
 
     All features with their units in their names, the workload's own metrics under the kernel's
-    default, or the machine that it ran on.
+    default, or the machine that it ran on. The other parts are probes in the kernel: the workload
+    is run once more with one attached, which costs the host up to a minute and you a part of your
+    time, and at most two are granted. run-queue: waits for a CPU as a histogram. cpu-time: time on
+    and off it. wakes: who wakes whom. futex: waits for each other. io: waits for storage.
     """
 
-    part: Literal["features", "baseline", "machine"]
+    part: Literal["features", "baseline", "machine", ProbeName]
 
 
 class Recall(Call, frozen=True, kw_only=True):
@@ -175,7 +179,17 @@ def _read_profile(call: ReadProfile, question: Question) -> object:
         return question.profile.features
     if call.part == "baseline":
         return question.profile.baseline
-    return question.inventory
+    if call.part == "machine":
+        return question.inventory
+    return next(each for each in question.profile.readings if each.probe == call.part)
+
+
+def probe_to_ask(call: Call, question: Question) -> ProbeName | None:
+    """The probe that a call is about, if its reading is not there yet."""
+    if not isinstance(call, ReadProfile) or call.part not in PROBES:
+        return None
+    known = {each.probe for each in question.profile.readings}
+    return None if call.part in known else call.part
 
 
 def _recall(call: Recall, question: Question) -> object:
@@ -272,6 +286,7 @@ def plan_of(proposal: ProposePlan, question: Question, mind: str) -> Plan:
         screen_pairs=screen,
         confirm_pairs=confirm,
         recalled=proposal.recalled,
+        readings=question.profile.readings,
     )
 
 
