@@ -1,0 +1,133 @@
+"""Gives phases what full looks saw in them, and a class where that was enough.
+
+Beats say when a phase was; what its tasks did, only looks say. Of a phase too short for three
+looks there are no features of tasks, and it gets no class.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from services.observer.profile.classifier import Classification, classify
+from services.observer.profile.features import features
+from services.observer.profile.sampler import BusyTicks, Details
+from shared.messages import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.observer.profile.phases import Course, Kind, Stretch
+    from services.observer.profile.sampler import Reading, Sample
+
+LEAST_LOOKS: Final = 3
+LEAST_SEEN: Final = 0.5
+"""Of a phase's time, looks must cover this share before it is given a class."""
+ALTERNATING: Final = 3
+"""Visits to one kind of phase."""
+KEPT: Final = (
+    "waiting_per_cpu",
+    "runnable_count",
+    "hog_cpu_share",
+    "sleeper_cpu_share",
+    "short_cpu_share",
+    "sleeper_wakeups_per_s",
+    "preemptions_per_s",
+    "wait_mean_ms",
+)
+"""Features of its tasks that are told of a phase."""
+_NOTHING: Final = BusyTicks(0, 0)
+
+
+def phases_of(course: Course, samples: Sequence[Sample]) -> list[Phase]:
+    """What is told of each kind of phase, most of the time first."""
+    whole = interpolated(samples)
+    return [_phase(kind, whole) for kind in course.kinds]
+
+
+def agreed(whole: Classification, phases: Sequence[Phase]) -> Classification:
+    """The class of a run that alternates: no class that none of its phases has.
+
+    Hogs in one phase and sleepers in another are no service under load. What is so only on average
+    is `mixed`, as surely as its phases are what they are. A batch whose long jobs are left over in
+    the end has phases as well, but it does not come back to one: that is one behaviour, seen whole.
+    """
+    if all(phase.visits < ALTERNATING for phase in phases):
+        return whole
+    named = [phase for phase in phases if phase.workload_class is not None]
+    seen = math.fsum(phase.share for phase in named)
+    if seen < LEAST_SEEN or whole.workload_class in {p.workload_class for p in named}:
+        return whole
+    if whole.workload_class == "mixed":
+        return whole
+    confidence = math.fsum(phase.share * phase.confidence for phase in named)
+    return whole._replace(workload_class="mixed", confidence=min(1.0, confidence))
+
+
+def _phase(kind: Kind, samples: Sequence[Sample]) -> Phase:
+    seen_s = 0.0
+    sums: dict[str, float] = {}
+    for stretch in kind.stretches:
+        within = _within(samples, stretch)
+        if len(within) < LEAST_LOOKS:
+            continue
+        found = features(within, _NOTHING, _NOTHING)
+        seen_s += found["seconds"]
+        for name, value in found.items():
+            sums[name] = sums.get(name, 0.0) + value * found["seconds"]
+    classification = None
+    told = dict(kind.features)
+    if seen_s >= LEAST_SEEN * kind.seconds:
+        means = {name: value / seen_s for name, value in sums.items()} | kind.features
+        classification = classify(means)
+        told |= {name: means[name] for name in KEPT if name in means}
+    return Phase(
+        share=min(1.0, kind.share),
+        visits=len(kind.stretches),
+        mean_s=kind.seconds / len(kind.stretches),
+        features=told,
+        workload_class=classification.workload_class if classification else None,
+        confidence=classification.confidence if classification else 0.0,
+    )
+
+
+def _within(samples: Sequence[Sample], stretch: Stretch) -> list[Sample]:
+    return [each for each in samples if stretch.begin_s <= each.at_s <= stretch.end_s]
+
+
+def interpolated(samples: Sequence[Sample]) -> list[Sample]:
+    """The same, with a task's switches at each of its readings.
+
+    They are read more seldom than the rest, and a short stretch might have none. Between two
+    readings that have them they are taken to have grown as the slices did.
+    """
+    histories: dict[tuple[int, float], list[tuple[int, Reading]]] = {}
+    for look, sample in enumerate(samples):
+        for tid, reading in sample.readings.items():
+            histories.setdefault((tid, reading.started_s), []).append((look, reading))
+    filled: list[dict[int, Reading]] = [dict(sample.readings) for sample in samples]
+    for (tid, _), history in histories.items():
+        known = [at for at, (_, reading) in enumerate(history) if reading.details is not None]
+        for before, after in pairwise(known):
+            for at in range(before + 1, after):
+                look, reading = history[at]
+                details = _between(history[before][1], history[after][1], reading)
+                filled[look][tid] = reading._replace(details=details)
+    return [
+        sample._replace(readings=readings) for sample, readings in zip(samples, filled, strict=True)
+    ]
+
+
+def _between(before: Reading, after: Reading, now: Reading) -> Details:
+    first, last = before.details, after.details
+    assert first is not None
+    assert last is not None
+    slices = after.slices - before.slices
+    part = min(1.0, max(0.0, (now.slices - before.slices) / slices)) if slices > 0 else 0.0
+
+    def at(name: str) -> int:
+        a, b = int(getattr(first, name)), int(getattr(last, name))
+        return round(a + part * (b - a))
+
+    return Details(first.cpu, at("voluntary"), at("involuntary"), at("migrations"))
