@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.observer.inventory import inventory
 from services.observer.profile.classifier import Classification, classify
-from services.observer.profile.phased import agreed, interpolated, phases_of
+from services.observer.profile.phased import agreed, awake, interpolated, phases_of
 from services.observer.profile.phases import Course, course
 from services.observer.profile.sampler import Beat, Details, GroupUsage, Sample
 from services.observer.profile.summary import summarize
@@ -25,6 +25,7 @@ Behaviour = tuple[float, float, float, float]
 """CPUs used, share of the time waiting for one, share waiting for storage, switches/s."""
 COMPUTES: Behaviour = (2.0, 0.9, 0.0, 400.0)
 WRITES: Behaviour = (0.1, 0.0, 0.8, 300.0)
+STILL: Behaviour = (0.02, 0.0, 0.0, 200.0)
 TALKS: Behaviour = (2.0, 0.9, 0.0, 20_000.0)
 
 
@@ -90,18 +91,38 @@ def test_one_after_the_other_nothing_comes_back() -> None:
 @pytest.mark.parametrize("behaviour", [COMPUTES, WRITES, TALKS])
 @pytest.mark.parametrize("seed", range(5))
 def test_what_goes_on_in_one_way_has_no_phases(behaviour: Behaviour, seed: int) -> None:
-    assert course(beats((6.0, behaviour), seed=seed)) == Course()
+    assert course(beats((6.0, behaviour), seed=seed)).kinds == ()
 
 
 def test_what_neighbours_take_is_no_phase_of_a_workload_that_waits() -> None:
     """It wants all CPUs all the time; half of the time somebody else has one of them."""
     alone: Behaviour = (2.0, 0.95, 0.0, 400.0)
     crowded: Behaviour = (1.0, 0.98, 0.0, 400.0)
-    assert course(beats(*[(0.8, alone), (0.8, crowded)] * 4)) == Course()
+    assert course(beats(*[(0.8, alone), (0.8, crowded)] * 4)).kinds == ()
 
 
 def test_a_moment_is_an_incident_and_no_phase() -> None:
-    assert course(beats((5.0, COMPUTES), (0.1, WRITES), (5.0, COMPUTES))) == Course()
+    assert course(beats((5.0, COMPUTES), (0.1, WRITES), (5.0, COMPUTES))).kinds == ()
+
+
+def test_a_start_and_an_end_are_no_phases_and_what_is_between_is_active() -> None:
+    seen = course(beats((0.6, STILL), (4.0, COMPUTES), (0.6, STILL)))
+    assert seen.kinds == ()
+    assert seen.active is not None
+    assert seen.active.begin_s == pytest.approx(0.6, abs=0.15)
+    assert seen.active.end_s == pytest.approx(4.6, abs=0.25)
+    assert course(beats((3.0, STILL))).active is None
+
+
+def test_a_workload_that_stands_still_at_first_is_described_without_that() -> None:
+    seen = course(beats((2.0, STILL), (4.0, COMPUTES)))
+    within = awake(looks(6.0), seen)
+    assert within[0].at_s == pytest.approx(2.0, abs=0.3)
+    assert within[-1].at_s == pytest.approx(6.0, abs=0.3)
+    # Of little nothing is left out, and where nothing happened all is kept.
+    for run in ((0.4, STILL), (5.6, COMPUTES)), ((6.0, STILL),):
+        assert len(awake(looks(6.0), course(beats(*run)))) == len(looks(6.0))
+    assert awake([], Course()) == []
 
 
 def test_a_long_run_is_looked_at_more_coarsely() -> None:
@@ -193,11 +214,13 @@ def test_what_is_so_only_on_average_is_mixed() -> None:
     # Where one of them is just that, where nothing came back, where nobody could tell: as before.
     for others in (
         [phase(0.6, "latency-under-load"), phase(0.4, "messaging")],
-        [phase(0.6, "cpu-bound", visits=1), phase(0.4, "idle", visits=1)],
+        [phase(0.6, "cpu-bound"), phase(0.4, "idle", visits=2)],
         [phase(0.6, None), phase(0.4, "idle")],
         [],
     ):
         assert agreed(whole, others) == whole
+    batch = Classification("long-tail-batch", 0.9, {"long-tail-batch": 0.9})
+    assert agreed(batch, apart) == batch
 
 
 def test_a_run_with_phases_says_so_in_words() -> None:

@@ -7,6 +7,7 @@ looks there are no features of tasks, and it gets no class.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,10 @@ LEAST_LOOKS: Final = 3
 LEAST_SEEN: Final = 0.5
 """Of a phase's time, looks must cover this share before it is given a class."""
 ALTERNATING: Final = 3
-"""Visits to one kind of phase."""
+"""Visits to each kind of phase."""
+OF_THE_WHOLE: Final = frozenset({"long-tail-batch", "short-process-churn"})
+LEAST_STILL: Final = 0.15
+"""Of the time: less than this at both ends changes no average by much."""
 KEPT: Final = (
     "waiting_per_cpu",
     "runnable_count",
@@ -46,14 +50,32 @@ def phases_of(course: Course, samples: Sequence[Sample]) -> list[Phase]:
     return [_phase(kind, whole) for kind in course.kinds]
 
 
+def awake(samples: Sequence[Sample], course: Course) -> Sequence[Sample]:
+    """The looks at what was active; all of them where it stood still for little of the time.
+
+    A program that has to start, or leaves its children to be waited for, is no less what it does.
+    """
+    if course.active is None or len(samples) < 2:
+        return samples
+    whole_s = samples[-1].at_s - samples[0].at_s
+    first, last = (
+        bisect_right([each.at_s for each in samples], course.active.begin_s) - 1,
+        bisect_left([each.at_s for each in samples], course.active.end_s),
+    )
+    within = samples[max(0, first) : last + 1]
+    if course.active.seconds > (1.0 - LEAST_STILL) * whole_s or len(within) < LEAST_LOOKS:
+        return samples
+    return within
+
+
 def agreed(whole: Classification, phases: Sequence[Phase]) -> Classification:
     """The class of a run that alternates: no class that none of its phases has.
 
     Hogs in one phase and sleepers in another are no service under load. What is so only on average
-    is `mixed`, as surely as its phases are what they are. A batch whose long jobs are left over in
-    the end has phases as well, but it does not come back to one: that is one behaviour, seen whole.
+    is `mixed`, as surely as its phases are what they are. How unequal jobs are, and how processes
+    come and go, shows over all of the run alone: such a class stays.
     """
-    if all(phase.visits < ALTERNATING for phase in phases):
+    if whole.workload_class in OF_THE_WHOLE or any(p.visits < ALTERNATING for p in phases):
         return whole
     named = [phase for phase in phases if phase.workload_class is not None]
     seen = math.fsum(phase.share for phase in named)

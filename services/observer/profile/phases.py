@@ -47,12 +47,14 @@ class Kind(NamedTuple):
 class Course(NamedTuple):
     """A run's kinds of phases, most of the time first, and how often one came back.
 
-    With one kind there are no phases, and the list is empty.
+    With one kind there are no phases, and the list is empty. `active` is the run without what it
+    stood still for before and after; None if nothing ever happened.
     """
 
     kinds: tuple[Kind, ...] = ()
     changes: int = 0
     returns: int = 0
+    active: Stretch | None = None
 
 
 MOST_ROWS: Final = 200
@@ -60,6 +62,10 @@ MOST_ROWS: Final = 200
 MOST_KINDS: Final = 4
 LEAST_SHARE: Final = 0.05
 """What takes less of the time is an incident, not a phase."""
+EDGE_SHARE: Final = 0.2
+"""What comes once, first or last, and takes less than this is a start or an end."""
+STILL: Final = 0.1
+"""Standing still: it wants less of the host's CPU time, and waits less of the time for storage."""
 
 _UNITS: Final = (0.25, math.log(3), 0.2, 0.6, 1.5)
 """What matters of each channel: a quarter of the host's CPU time that it wants, three times as many
@@ -95,8 +101,14 @@ def course(beats: Sequence[Beat], ticks_per_s: int = 100) -> Course:
     own = beats[-1].waiting_us is not None or beats[0].waiting_us is not None
     channels = [_channels(row, cpus, own=own) for row in rows]
     cuts = [0, *change_points(channels, [_FLOOR] * len(_UNITS)), len(rows)]
-    labels = _labels([_joined(rows[a:b]) for a, b in pairwise(cuts)], cpus, own=own)
-    runs = _runs([(label, rows[a:b]) for label, (a, b) in zip(labels, pairwise(cuts), strict=True)])
+    segments = [rows[a:b] for a, b in pairwise(cuts)]
+    busy = [at for at, part in enumerate(segments) if not _still(_joined(part), cpus)]
+    if not busy:
+        return Course()
+    segments = segments[busy[0] : busy[-1] + 1]
+    active = Stretch(segments[0][0].stretch.begin_s, segments[-1][-1].stretch.end_s)
+    labels = _labels([_joined(part) for part in segments], cpus, own=own)
+    runs = _runs(list(zip(labels, segments, strict=True)))
     seconds = math.fsum(row.stretch.seconds for row in rows)
     kinds = []
     for label in dict.fromkeys(labels):
@@ -104,13 +116,21 @@ def course(beats: Sequence[Beat], ticks_per_s: int = 100) -> Course:
         whole = _joined([row for part in parts for row in part])
         stretches = tuple(_joined(part).stretch for part in parts)
         kind_s = math.fsum(each.seconds for each in stretches)
-        if kind_s >= LEAST_SHARE * seconds:
+        at_an_edge = len(parts) == 1 and label in {runs[0][0], runs[-1][0]}
+        if kind_s >= (EDGE_SHARE if at_an_edge else LEAST_SHARE) * seconds:
             kinds.append(Kind(stretches, kind_s / seconds, _features(whole, kind_s, cpus)))
     if len(kinds) < 2:
-        return Course()
+        return Course(active=active)
     kinds.sort(key=lambda kind: kind.share, reverse=True)
     visits = sum(len(kind.stretches) for kind in kinds)
-    return Course(tuple(kinds), changes=visits - 1, returns=visits - len(kinds))
+    return Course(tuple(kinds), visits - 1, visits - len(kinds), active)
+
+
+def _still(row: _Row, cpus: int) -> bool:
+    wants, _, stalls, *_ = (
+        value * unit for value, unit in zip(_channels(row, cpus, own=True), _UNITS, strict=True)
+    )
+    return wants < STILL and stalls < STILL
 
 
 def _rows(beats: Sequence[Beat], ticks_per_s: int) -> list[_Row]:

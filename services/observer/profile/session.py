@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from services.observer.profile.classifier import classify
 from services.observer.profile.features import features
 from services.observer.profile.pace import Pace
-from services.observer.profile.phased import agreed, phases_of
+from services.observer.profile.phased import agreed, awake, phases_of
 from services.observer.profile.phases import course
 from services.observer.profile.sampler import BusyTicks, Sampler
 from services.observer.profile.summary import summarize
@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
+
+OF_ALL: Final = (
+    "kernel_thread_share",
+    "psi_cpu_share",
+    "psi_io_share",
+    "psi_memory_share",
+    "host_wait_mean_ms",
+    "host_run_mean_ms",
+)
+"""Features that stand for all the time watched, whatever part of it the others are of."""
 
 _NICE: Final = -15
 """Beside 40 hogs on two CPUs, a look of some milliseconds would take a second in its turn."""
@@ -118,17 +128,25 @@ class _Watch:
             confidence=classification.confidence,
             summary=summarize(found, classification, self._inventory, workload, phases),
             baseline=baseline,
-            seconds=found["seconds"],
+            seconds=self._samples[-1].at_s - self._samples[0].at_s,
             cost=Cost(wall_s=time.monotonic() - self._began_s, cpu_s=self._cpu_s),
             phases=phases,
         )
 
     def _features(self) -> tuple[dict[str, float], list[Phase]]:
-        found = features(self._samples, self._before, self.sampler.kernel_threads())
+        samples = self._samples
+        whole = features(samples, self._before, self.sampler.kernel_threads())
         seen = course(self._beats, self.sampler.ticks_per_s)
+        active = awake(samples, seen)
+        found = whole
+        if len(active) < len(samples):
+            # What is known of all of it only, a part cannot tell: pressure, kernel threads.
+            partly = features(active, self._before, self.sampler.kernel_threads())
+            found = whole | partly | {name: whole[name] for name in OF_ALL if name in whole}
         found |= {
+            "still_share": 1.0 - found["seconds"] / whole["seconds"],
             "phase_count": float(max(1, len(seen.kinds))),
-            "phase_changes_per_s": seen.changes / found["seconds"],
+            "phase_changes_per_s": seen.changes / whole["seconds"],
             "phase_returns_count": float(seen.returns),
         }
         return found, phases_of(seen, self._samples)
