@@ -211,13 +211,15 @@ def test_what_is_so_only_on_average_is_mixed() -> None:
     apart = [phase(0.6, "cpu-bound"), phase(0.4, "messaging")]
     found = agreed(whole, apart)
     assert (found.workload_class, found.confidence) == ("mixed", pytest.approx(0.8))
-    # Where one of them is just that, where nothing came back, where nobody could tell: as before.
-    for others in (
-        [phase(0.6, "latency-under-load"), phase(0.4, "messaging")],
-        [phase(0.6, "cpu-bound"), phase(0.4, "idle", visits=2)],
-        [phase(0.6, None), phase(0.4, "idle")],
-        [],
-    ):
+    # Where one of them is just that it stays, and is as sure as that is often.
+    partly = agreed(whole, [phase(0.6, "latency-under-load"), phase(0.4, "messaging")])
+    assert partly.workload_class == "latency-under-load"
+    assert partly.confidence == pytest.approx(0.9 * 0.6)
+    # One after the other, and none of them is that: nothing else is known, but it is not sure.
+    once = agreed(whole, [phase(0.6, "cpu-bound"), phase(0.4, "idle", visits=2)])
+    assert (once.workload_class, once.confidence) == ("latency-under-load", 0.0)
+    # Where nobody could tell, and where there are none, as before.
+    for others in [phase(0.6, None), phase(0.4, "idle")], []:
         assert agreed(whole, others) == whole
     batch = Classification("long-tail-batch", 0.9, {"long-tail-batch": 0.9})
     assert agreed(batch, apart) == batch

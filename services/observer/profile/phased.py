@@ -69,20 +69,22 @@ def awake(samples: Sequence[Sample], course: Course) -> Sequence[Sample]:
 
 
 def agreed(whole: Classification, phases: Sequence[Phase]) -> Classification:
-    """The class of a run that alternates: no class that none of its phases has.
+    """The class of a run with phases: as sure as the time in which they are of it.
 
-    Hogs in one phase and sleepers in another are no service under load. What is so only on average
-    is `mixed`, as surely as its phases are what they are. How unequal jobs are, and how processes
-    come and go, shows over all of the run alone: such a class stays.
+    Of one that alternates, no class that none of its phases has: hogs in one phase and sleepers in
+    another are no service under load. What is so only on average is `mixed`, as surely as its
+    phases are what they are. How unequal jobs are, and how processes come and go, shows over all of
+    the run alone: such a class stays.
     """
-    if whole.workload_class in OF_THE_WHOLE or any(p.visits < ALTERNATING for p in phases):
-        return whole
     named = [phase for phase in phases if phase.workload_class is not None]
     seen = math.fsum(phase.share for phase in named)
-    if seen < LEAST_SEEN or whole.workload_class in {p.workload_class for p in named}:
+    if whole.workload_class in OF_THE_WHOLE or seen < LEAST_SEEN:
         return whole
-    if whole.workload_class == "mixed":
-        return whole
+    alike = math.fsum(p.share for p in named if p.workload_class == whole.workload_class)
+    alternates = all(phase.visits >= ALTERNATING for phase in phases)
+    if alike or whole.workload_class == "mixed" or not alternates:
+        share = 1.0 if whole.workload_class == "mixed" else alike / seen
+        return whole._replace(confidence=whole.confidence * share)
     confidence = math.fsum(phase.share * phase.confidence for phase in named)
     return whole._replace(workload_class="mixed", confidence=min(1.0, confidence))
 
