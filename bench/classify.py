@@ -1,24 +1,26 @@
 """How often a profile gets the class that its workload's manifest states, hold-one-out.
 
-    python bench/classify.py [--fixtures DIR] [--output FILE]
+    cox bench classify [--fixtures DIR] [--profiles DIR] [--save]
 
-Reads recorded profiles of the catalogue's workloads (tests/observer/fixtures) and prints tables
-(Markdown, as in docs/profiling.md). Every workload is classified by a classifier that was made
-without it. The rules learn nothing: for them, what counts as held out is what their author had not
-seen. Takes a few seconds, and needs no guest.
+Reads recorded profiles of the catalogue's workloads and of pure loads, and prints tables (Markdown,
+as in docs/profiling.md); --save writes bench/results/classify.json. Every workload is classified by
+a classifier that was made without it. The rules learn nothing: for them, what counts as held out is
+what their author had not seen. Takes a second, and needs no guest.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
 import msgspec
 
 from bench.classifying.held import Answer, Score, held_out, score
-from bench.classifying.recorded import FIXTURES, ROOT, recorded
+from bench.classifying.recorded import COMPARED, FIXTURES, ROOT, recorded
 from bench.classifying.ways import WAYS
+from shared.errors import InputError
 
 RESULTS = ROOT / "bench" / "results" / "classify.json"
 
@@ -40,9 +42,9 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     ways: dict[str, Measured]
 
 
-def measure(folder: Path = FIXTURES) -> Results:
-    """All ways, on all recorded profiles."""
-    entries = recorded(folder)
+def measure(fixtures: Path = FIXTURES, compared: Path = COMPARED) -> Results:
+    """All ways, on all recorded profiles. Raises InputError where there are too few."""
+    entries = recorded(fixtures, compared)
     ways = {}
     for name, way in WAYS.items():
         answers = held_out(entries, way)
@@ -97,19 +99,29 @@ def report(results: Results) -> list[str]:
     return lines
 
 
-def main() -> None:
-    """Measure, print, keep."""
+def main() -> int:
+    """Measure, print, and save if asked to."""
     summary, _, details = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="cox bench classify",
+        description=summary,
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--fixtures", type=Path, default=FIXTURES)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--fixtures", type=Path, default=FIXTURES, help="several seeds of each")
+    parser.add_argument("--profiles", type=Path, default=COMPARED, help="one of each, compared")
+    parser.add_argument("--save", action="store_true", help="write classify.json")
     given = parser.parse_args()
-    results = measure(given.fixtures)
+    try:
+        results = measure(given.fixtures, given.profiles)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
     print("\n".join(report(results)))
-    given.output.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    if given.save:
+        RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

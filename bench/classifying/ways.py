@@ -47,6 +47,9 @@ LOGS: Final = (
 """Numbers that mean the same on hosts of every size and speed, as far as there are such."""
 
 
+SUREST: Final = 0.75
+
+
 def vector(features: Mapping[str, float]) -> list[float]:
     """What profiles are compared by: shares as they are, counts for each CPU, rates in logs."""
     cpus = max(1.0, features.get("cpus_count", 1.0))
@@ -104,8 +107,12 @@ def rules_then_nearest(seen: Sequence[Recorded]) -> Classify:
     The bound is the one that is right most often on what may be seen, workload by workload.
     """
     ask_nearest, ask_rules = nearest(seen), rules(seen)
+    without = {
+        name: nearest([each for each in seen if each.workload != name])
+        for name in {each.workload for each in seen}
+    }
     answers = [
-        (ask_rules(each.features), _without(each, seen)(each.features)[0], each.expected)
+        (ask_rules(each.features), without[each.workload](each.features)[0], each.expected)
         for each in seen
     ]
 
@@ -125,8 +132,24 @@ def rules_then_nearest(seen: Sequence[Recorded]) -> Classify:
     return ask
 
 
-def _without(one: Recorded, seen: Sequence[Recorded]) -> Classify:
-    return nearest([each for each in seen if each.workload != one.workload])
+def tempered(seen: Sequence[Recorded]) -> Classify:
+    """The rules, no surer than they were right where they were surest.
+
+    Laplace's rule of succession over the workloads that may be seen: (right + 1) / (all + 2).
+    """
+    ask_rules = rules(seen)
+    right: dict[str, list[bool]] = defaultdict(list)
+    for each in seen:
+        found, sure = ask_rules(each.features)
+        if sure >= SUREST:
+            right[each.workload].append(found == each.expected)
+    factor = (math.fsum(fmean(own) for own in right.values()) + 1) / (len(right) + 2)
+
+    def ask(features: Mapping[str, float]) -> tuple[WorkloadClass, float]:
+        found, sure = ask_rules(features)
+        return found, sure * factor
+
+    return ask
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> list[float]:
@@ -135,6 +158,7 @@ def _mean(rows: Sequence[Sequence[float]]) -> list[float]:
 
 WAYS: Final[Mapping[str, Way]] = {
     "rules": rules,
+    "rules, tempered": tempered,
     "nearest": nearest,
     "rules, then nearest": rules_then_nearest,
 }
