@@ -289,15 +289,18 @@ class Cost(Part, frozen=True, kw_only=True):
 
 
 class Phase(Part, frozen=True, kw_only=True):
-    """A stretch of a profile in which the host behaved alike; times since its first look."""
+    """A stretch of a workload's run in which it behaves in one way, and comes back to perhaps."""
 
-    begins_s: float
-    seconds: float
-    workload_class: WorkloadClass
-    confidence: Annotated[float, Meta(ge=0.0, le=1.0)]
-    busy_share: float
-    runnable_per_cpu: float
-    switches_per_s: float
+    share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    """Of the time watched."""
+    visits: int = 1
+    """How many stretches there were."""
+    mean_s: float = 0.0
+    """How long one took."""
+    features: dict[Name, float] = field(default_factory=dict)
+    workload_class: WorkloadClass | None = None
+    """None where its stretches were too short to tell."""
+    confidence: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
 
 
 class Profile(Part, frozen=True, kw_only=True):
@@ -315,7 +318,7 @@ class Profile(Part, frozen=True, kw_only=True):
     seconds: float = 0.0
     cost: Cost = Cost()
     phases: list[Phase] = field(default_factory=list)
-    """In their order; empty if the workload behaved alike from beginning to end."""
+    """Kinds of phases, most of the time first; none where it behaves in one way throughout."""
     readings: list[ProbeReading] = field(default_factory=list)
     """What probes in the kernel have seen of it, where somebody asked for that."""
 

@@ -64,6 +64,31 @@ def hosts_drain(name: Name, reason: Reason = "", json: Json = False) -> None:
     session.run(orders.drain(name, reason, drained=True, as_json=json))
 
 
+@hosts.command("probe")
+def hosts_probe(
+    name: Name,
+    workload: Annotated[str, typer.Argument(metavar="WORKLOAD", help="What is run there once.")],
+    probe: Annotated[
+        str, typer.Argument(metavar="PROBE", help="run-queue, cpu-time, wakes, futex or io.")
+    ] = "run-queue",
+    beside: Annotated[
+        list[str] | None, typer.Option("--beside", help="A workload that runs beside it.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The workload's.")] = 1,
+    json: Json = False,
+) -> None:
+    """Run a workload on a host with a probe in its kernel, and show what that saw.
+
+    Waits for a CPU, time on and off it, who wakes whom, waits for each other and for storage.
+    The host compiles it with bcc first; docs/probes.md says what that costs.
+
+    Example:  cox hosts probe lab-1 wakeup wakes
+    """
+    from cli import probing, session
+
+    session.run(probing.probe(name, workload, probe, beside or [], seed, as_json=json))
+
+
 @hosts.command("reset")
 def hosts_reset(name: Name, json: Json = False) -> None:
     """Let a host load policies again: close its breaker, end its quarantine.

@@ -48,6 +48,11 @@ async def record(names: list[str], seeds: list[int], work: Path) -> list[dict[st
                     "kernel": here.kernel,
                     "virtualization": here.virtualization,
                     "cpu_s": round(profile.cost.cpu_s, 4),
+                    "class": profile.workload_class,
+                    "phases": [
+                        [round(each.share, 3), each.visits, each.workload_class]
+                        for each in profile.phases
+                    ],
                     "features": {
                         feature: float(f"{value:.6g}")
                         for feature, value in profile.features.items()

@@ -62,6 +62,19 @@ async def test_what_only_sleeps_is_idle_on_a_busy_host_too(tmp_path: Path) -> No
     assert profile.features["job_count"] == 0
 
 
+async def test_a_load_that_alternates_is_seen_to(tmp_path: Path) -> None:
+    profile = await watch("shifters", tmp_path)
+    assert len(profile.phases) >= 2
+    busy, idle = sorted(
+        profile.phases[:2], key=lambda phase: phase.features["cpu_used_cpus"], reverse=True
+    )
+    assert busy.visits >= 2
+    assert idle.visits >= 2
+    assert busy.features["cpu_used_cpus"] > 3 * idle.features["cpu_used_cpus"]
+    assert profile.features["phase_returns_count"] >= 2
+    assert "It alternated between" in profile.summary
+
+
 async def test_neighbours_run_beside_it_and_are_not_taken_for_it(tmp_path: Path) -> None:
     profile = await watch("sleepers", tmp_path, "hogs")
     assert profile.workload == "sleepers"

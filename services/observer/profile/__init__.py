@@ -8,6 +8,9 @@ classifier  turns numbers into a class and a confidence
 summary     turns both into a paragraph
 session     does all of that while something runs
 pace        keeps its cost small
+changepoints  finds where a series changes
+phases      finds stretches that are alike, and those that come back
+phased      gives them features and a class
 """
 
 from services.observer.profile.session import profile_host, profile_workload

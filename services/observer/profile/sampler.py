@@ -74,6 +74,20 @@ class Sample(NamedTuple):
     group: GroupUsage | None = None
 
 
+class Beat(NamedTuple):
+    """The least of a look: the host's counters and the workload's own at one moment.
+
+    `waiting_us` and `stalled_us` are how long some task of the workload has waited for a CPU and
+    for storage, by its group's PSI; None without a group, or without PSI.
+    """
+
+    at_s: float
+    host: procfs.HostStat
+    group: GroupUsage | None = None
+    waiting_us: int | None = None
+    stalled_us: int | None = None
+
+
 class BusyTicks(NamedTuple):
     """CPU time in clock ticks: all of the host's, and its kernel threads' part."""
 
@@ -145,6 +159,26 @@ class Sampler:
             sched=sched,
             group=GroupUsage(*group) if group else None,
         )
+
+    def beat(self, cgroup: Path | None = None) -> Beat:
+        """Look at a few files only. Raises OSError if /proc/stat cannot be read."""
+        at_s = self._clock()
+        host = procfs.host_stat(_read(f"{self._proc}/stat"))
+        if cgroup is None:
+            return Beat(at_s, host)
+        group = _if_there(f"{cgroup}/cpu.stat", procfs.cgroup_cpu_us)
+        return Beat(
+            at_s,
+            host,
+            GroupUsage(*group) if group else None,
+            _if_there(f"{cgroup}/cpu.pressure", procfs.pressure_some_us),
+            _if_there(f"{cgroup}/io.pressure", procfs.pressure_some_us),
+        )
+
+    @property
+    def ticks_per_s(self) -> int:
+        """Of the clock that CPU time is counted in."""
+        return self._ticks_per_s
 
     def pids(self) -> list[int]:
         """Every process of the host but this one and those known to be kernel threads."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from services.observer.profile.classifier import classify
 from services.observer.profile.features import features
 from services.observer.profile.pace import Pace
-from services.observer.profile.phases import agreement, phases
+from services.observer.profile.phased import agreed, awake, phases_of
+from services.observer.profile.phases import course
 from services.observer.profile.sampler import BusyTicks, Sampler
 from services.observer.profile.summary import summarize
 from shared.messages import Cost, Profile
@@ -22,13 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from services.observer.profile.sampler import Sample
+    from services.observer.profile.sampler import Beat, Sample
     from services.observer.runner import WorkloadRunner
-    from shared.messages import Inventory
+    from shared.messages import Inventory, Phase
     from shared.workloads import Workload
 
 
 _T = TypeVar("_T")
+
+OF_ALL: Final = (
+    "kernel_thread_share",
+    "psi_cpu_share",
+    "psi_io_share",
+    "psi_memory_share",
+    "host_wait_mean_ms",
+    "host_run_mean_ms",
+)
+"""Features that stand for all the time watched, whatever part of it the others are of."""
 
 _NICE: Final = -15
 """Beside 40 hogs on two CPUs, a look of some milliseconds would take a second in its turn."""
@@ -80,6 +91,7 @@ class _Watch:
         self._inventory = inventory
         self._pace = Pace(inventory.cpus, emulated=inventory.virtualization.startswith("qemu-tcg"))
         self._samples: list[Sample] = []
+        self._beats: list[Beat] = []
         self._before = BusyTicks(0, 0)
         self._cpu_s = 0.0
         self._began_s = time.monotonic()
@@ -106,37 +118,62 @@ class _Watch:
 
     async def end(self, host: str, workload: str, baseline: dict[str, float]) -> Profile:
         """The profile of what was seen."""
-        found = await asyncio.to_thread(self._paid, self._features)
-        seen = await asyncio.to_thread(self._paid, lambda: phases(self._samples))
-        classification = classify(found)
+        found, phases = await asyncio.to_thread(self._paid, self._features)
+        classification = agreed(classify(found), phases)
         return Profile(
             host=host,
             workload=workload,
             features=found,
             workload_class=classification.workload_class,
-            # Of a workload that alternates no class is the whole truth.
-            confidence=classification.confidence * agreement(seen, classification.workload_class),
-            summary=summarize(found, classification, self._inventory, workload, seen),
+            confidence=classification.confidence,
+            summary=summarize(found, classification, self._inventory, workload, phases),
             baseline=baseline,
-            seconds=found["seconds"],
+            seconds=self._samples[-1].at_s - self._samples[0].at_s,
             cost=Cost(wall_s=time.monotonic() - self._began_s, cpu_s=self._cpu_s),
-            phases=seen,
+            phases=phases,
         )
 
-    def _features(self) -> dict[str, float]:
-        return features(self._samples, self._before, self.sampler.kernel_threads())
+    def _features(self) -> tuple[dict[str, float], list[Phase]]:
+        samples = self._samples
+        whole = features(samples, self._before, self.sampler.kernel_threads())
+        seen = course(self._beats, self.sampler.ticks_per_s)
+        active = awake(samples, seen)
+        found = whole
+        if len(active) < len(samples):
+            # What is known of all of it only, a part cannot tell: pressure, kernel threads.
+            partly = features(active, self._before, self.sampler.kernel_threads())
+            found = whole | partly | {name: whole[name] for name in OF_ALL if name in whole}
+        found |= {
+            "still_share": 1.0 - found["seconds"] / whole["seconds"],
+            "phase_count": float(max(1, len(seen.kinds))),
+            "phase_changes_per_s": seen.changes / whole["seconds"],
+            "phase_returns_count": float(seen.returns),
+        }
+        return found, phases_of(seen, self._samples)
 
     def _look_until(
         self, over: threading.Event, pids: Callable[[], Iterable[int]], cgroup: Path | None
     ) -> None:
         self._look(pids, cgroup, totals=True)
-        while not over.wait(self._pace.interval_s):
-            self._look(pids, cgroup, totals=False)
+        due_s = time.monotonic() + self._pace.interval_s
+        while not over.wait(max(0.0, min(self._pace.beat_s, due_s - time.monotonic()))):
+            if time.monotonic() >= due_s:
+                self._look(pids, cgroup, totals=False)
+                due_s = time.monotonic() + self._pace.interval_s
+            else:
+                self._beat(cgroup)
         self._look(pids, cgroup, totals=True)
+
+    def _beat(self, cgroup: Path | None) -> None:
+        before_s = self._cpu_s
+        self._beats.append(self._paid(lambda: self.sampler.beat(cgroup)))
+        self._pace.beaten(self._cpu_s - before_s)
 
     def _look(
         self, pids: Callable[[], Iterable[int]], cgroup: Path | None, *, totals: bool
     ) -> None:
+        # A look reads its files one after the other, and tasks in between: a beat is one moment.
+        self._beat(cgroup)
         allowance_s = self._pace.allowance_s
         before_s = self._cpu_s
         self._samples.append(

@@ -6,17 +6,13 @@ text and does not appear.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from services.observer.profile.classifier import Classification
     from shared.messages import Inventory, Phase
-
-
-_MOST_TOLD: Final = 6
-"""Phases that are told one by one."""
 
 
 def summarize(
@@ -35,7 +31,7 @@ def summarize(
         _jobs(features),
         _churn(features),
         _storage(features),
-        _phases(phases),
+        _phases(features, phases),
         _verdict(classification),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -124,21 +120,29 @@ def _storage(f: Mapping[str, float]) -> str:
     return f"Storage kept tasks waiting in {_percent(stalled)} of the time."
 
 
-def _phases(phases: Sequence[Phase]) -> str:
-    """How it changed over time; the averages before this sentence are over all of it."""
+def _phases(f: Mapping[str, float], phases: Sequence[Phase]) -> str:
     if not phases:
         return ""
-    told = ", ".join(
-        f"{_number(each.seconds)} s of {each.workload_class}"
-        f" ({_percent(each.busy_share)} busy, {_number(each.runnable_per_cpu)} runnable a CPU)"
-        for each in phases[:_MOST_TOLD]
+    returns = f.get("phase_returns_count", 0.0)
+    how = (
+        f"It alternated between {len(phases)} phases, and came back to one "
+        f"{_count(round(returns), 'time')}"
+        if returns
+        else f"It went through {len(phases)} phases, one after the other"
     )
-    more = f" and {len(phases) - _MOST_TOLD} more" if len(phases) > _MOST_TOLD else ""
-    alike = len({each.workload_class for each in phases}) == 1
-    way = (
-        "of one class" if alike else "of different classes, and the averages above of none of them"
+    return f"{how}: {'; '.join(_phase(each) for each in phases)}. All else here is their average."
+
+
+def _phase(phase: Phase) -> str:
+    f = phase.features
+    what = f" ({phase.workload_class})" if phase.workload_class is not None else ""
+    storage = f["storage_wait_share"]
+    waits = f", storage keeping tasks waiting in {_percent(storage)}" if storage >= 0.05 else ""
+    return (
+        f"{_percent(phase.share)} of the time, {_number(phase.mean_s)} s at a time, it used "
+        f"{_number(f['cpu_used_cpus'])} CPUs at {_number(f['host_switches_per_s'])} switches/s of "
+        f"the host{waits}{what}"
     )
-    return f"It went through {len(phases)} phases {way}: {told}{more}."
 
 
 def _verdict(classification: Classification) -> str:

@@ -112,6 +112,17 @@ static void sleeper(int source, int sink)
 		doze(500);
 }
 
+/* Computes for half a second and dozes for half a second, by the clock: all of them in step. */
+static void shifter(int source, int sink)
+{
+	(void)source, (void)sink;
+	while (goes_on())
+		if (now_ns() / 500000000u % 2)
+			compute(10000);
+		else
+			doze(20);
+}
+
 static int start(void (*worker)(int, int), int source, int sink)
 {
 	if (!fork()) {
@@ -159,6 +170,8 @@ int main(int argc, char **argv)
 		started = start_many(spawner, 2 * cpus);
 	else if (!strcmp(kind, "players"))
 		started = start_players(2 * cpus);
+	else if (!strcmp(kind, "shifters"))
+		started = start_many(shifter, 2 * cpus);
 	else if (!strcmp(kind, "writers"))
 		started = start_many(writer, 2);
 	else if (!strcmp(kind, "sleepers"))
