@@ -186,8 +186,7 @@ class LabHost:
                 trial=identity,
                 spec=replace(command.spec, max_pairs=pairs, min_pairs=1),
                 seed=1,
-                # Later than any claim on this host before it: planners count in microseconds, too.
-                fence=time.time_ns() // 1000,
+                fence=0,
                 expires_unix_ns=0,
                 request_sha256=request_sha256,
             ),
