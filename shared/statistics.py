@@ -93,6 +93,11 @@ def reach(count: int, start: int, alpha: float) -> float:
     return math.sqrt((count - 1) / count * math.expm1(growth))
 
 
+def worsening(ratio: float, direction: str) -> float:
+    """The log of a ratio above 0, turned so that more is worse: a metric may be better high."""
+    return math.log(ratio) if direction == "lower" else -math.log(ratio)
+
+
 def half_width(values: Sequence[float], start: int, alpha: float) -> float:
     """Distance from the mean to either one-sided bound; infinite before `start` values."""
     if len(values) < max(start, 2):

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-
-def worsening(ratio: float, direction: str) -> float:
-    """The log of a ratio above 0, turned so that more is worse."""
-    return math.log(ratio) if direction == "lower" else -math.log(ratio)
+from shared.statistics import worsening
 
 
 def used(ratio: float, allowed: float, direction: str) -> float | None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from cli import limits
 from cli.explaining.model import Moved, Next, Pair, Trouble, Worse
-from cli.explaining.ratios import worsening
 from cli.explaining.tried import bounds, refused
 from services.planner.minds.rules import WORTH_TRYING
 from shared.messages import Guardrail, Objective
+from shared.statistics import worsening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

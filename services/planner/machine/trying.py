@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
@@ -22,7 +21,7 @@ from services.planner.machine.writing import (
 )
 from shared.messages import Judged, Round, TrialCommand, TrialSpec
 from shared.optimization import TrialRecord
-from shared.statistics import FIRST_LOOK, LOOK_AGAIN
+from shared.statistics import FIRST_LOOK, LOOK_AGAIN, worsening
 
 if TYPE_CHECKING:
     from shared.messages import Artifact, Candidate, TrialEnded
@@ -118,7 +117,7 @@ def _gain(state: Optimization, trial: TrialRecord) -> float:
     """What a trial has measured, as a log ratio: below 0 is better."""
     word = trial.decision or trial.judged
     ratio = word.ratio if word is not None and word.ratio > 0 else 1.0
-    return math.log(ratio) if state.objective.direction == "lower" else -math.log(ratio)
+    return worsening(ratio, state.objective.direction)
 
 
 def _afresh(state: Optimization, now_unix_ns: int) -> Optimization | None:
@@ -345,9 +344,9 @@ def _broke(state: Optimization, candidate: Candidate) -> bool:
 
 def _estimate(state: Optimization, candidate: Candidate) -> float:
     """The gain so far as a log ratio, below 0 is better; the prediction where nothing is known."""
-    sign = 1.0 if state.objective.direction == "lower" else -1.0
+    direction = state.objective.direction
     known = [
-        (trial.judged.pairs, math.log(trial.judged.ratio))
+        (trial.judged.pairs, worsening(trial.judged.ratio, direction))
         for trial in state.trials
         if key(trial.candidate) == key(candidate)
         and trial.judged is not None
@@ -355,8 +354,8 @@ def _estimate(state: Optimization, candidate: Candidate) -> float:
         and trial.judged.pairs > 0
     ]
     if not known:
-        return sign * math.log(max(candidate.predicted_ratio, 1e-9))
-    return sign * sum(pairs * log for pairs, log in known) / sum(pairs for pairs, _ in known)
+        return worsening(max(candidate.predicted_ratio, 1e-9), direction)
+    return sum(pairs * log for pairs, log in known) / sum(pairs for pairs, _ in known)
 
 
 def _update(state: Optimization, trial: TrialRecord) -> Optimization:

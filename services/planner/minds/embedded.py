@@ -10,7 +10,7 @@ has brought less than the least effect that is worth having.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 
@@ -36,9 +36,10 @@ from services.planner.minds.search import around, neighbours
 from services.planner.minds.study import suggestions
 from shared.messages import Plan
 from shared.policies import made_name, why_not_allowed
+from shared.statistics import worsening
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from services.planner.minds.question import Question, Tried
     from shared.messages import Candidate, Consideration
@@ -100,15 +101,11 @@ class EmbeddedMind:
             else "the budget allows no screening: confirm it directly"
         )
         return replace(
-            self._look(
-                question,
-                considered,
-                candidates,
-                f"{best.policy} fits best: {best.reason}; {how}",
+            self._plan(
+                question, considered, candidates, f"{best.policy} fits best: {best.reason}; {how}"
             ),
             screen_pairs=screen,
             confirm_pairs=confirm,
-            more=False,
         )
 
     def _go_on(self, question: Question, considered: list[Consideration]) -> Plan:
@@ -146,16 +143,11 @@ class EmbeddedMind:
         why: str,
     ) -> Plan:
         """A few short rounds for each of these; then it plans on."""
-        return Plan(
-            optimization=question.optimization,
-            mind=self.name,
-            kind="generate" if any(each.made for each in candidates) else "reconfigure",
-            considered=considered,
-            candidates=candidates,
-            why=why,
-            evidence=dict(question.profile.features),
+        left = question.rounds - LOOK_PAIRS * len(candidates)
+        return replace(
+            self._plan(question, considered, candidates, why),
             screen_pairs=LOOK_PAIRS,
-            confirm_pairs=min(question.rounds - LOOK_PAIRS * len(candidates), CONFIRM_PAIRS),
+            confirm_pairs=min(left, CONFIRM_PAIRS),
             more=True,
         )
 
@@ -168,26 +160,31 @@ class EmbeddedMind:
     ) -> Plan:
         """The best on rounds that nobody has looked at; the next only if that comes to nothing."""
         best = leaders[0]
+        why = (
+            f"{enough}: confirm {best.candidate.policy}, best of {len(question.tried)}"
+            f" at ratio {best.ratio:.2f}"
+        )
         return replace(
-            self._look(
-                question,
-                considered,
-                [each.candidate for each in leaders[:2]],
-                f"{enough}: confirm {best.candidate.policy}, best of {len(question.tried)}"
-                f" at ratio {best.ratio:.2f}",
-            ),
-            screen_pairs=0,
+            self._plan(question, considered, [each.candidate for each in leaders[:2]], why),
             confirm_pairs=min(question.rounds, CONFIRM_PAIRS),
-            more=False,
         )
 
     def _keep_default(self, question: Question, considered: list[Consideration], why: str) -> Plan:
+        return replace(self._plan(question, considered, [], why), kind="keep-default")
+
+    def _plan(
+        self,
+        question: Question,
+        considered: list[Consideration],
+        candidates: list[Candidate],
+        why: str,
+    ) -> Plan:
         return Plan(
             optimization=question.optimization,
             mind=self.name,
-            kind="keep-default",
+            kind="generate" if any(each.made for each in candidates) else "reconfigure",
             considered=considered,
-            candidates=[],
+            candidates=candidates,
             why=why,
             evidence=dict(question.profile.features),
         )
@@ -207,8 +204,7 @@ def _counted(candidates: Sequence[Candidate]) -> str:
 
 def _gain(question: Question, tried: Tried) -> float:
     """Log of how much better it looks; above 0 is better."""
-    log = math.log(max(tried.ratio, 1e-9))
-    return -log if question.objective.direction == "lower" else log
+    return -worsening(max(tried.ratio, 1e-9), question.objective.direction)
 
 
 def _leaders(question: Question) -> list[Tried]:
@@ -246,17 +242,8 @@ def _others(question: Question, considered: Sequence[Consideration]) -> list[Can
         return []
     known = {each.candidate.policy for each in question.tried} | set(question.rejected)
     known |= {each.policy for each in question.recollection.exact}
-    expected = expectation(question)
     return [
-        candidate(
-            question.policies[each.policy],
-            {},
-            why=each.reason,
-            ratio=expected.ratio,
-            low=expected.low,
-            high=expected.high,
-            origin="search",
-        )
+        _expecting(question, question.policies[each.policy], {}, each.reason)
         for each in considered
         if each.score > 0
         and each.policy not in known
@@ -269,7 +256,6 @@ def _composed(question: Question, room: int) -> list[Candidate]:
     tried = {each.candidate.policy for each in question.tried if each.candidate.made is not None}
     if tried or not room or question.profile.workload_class == IDLE:
         return []
-    expected = expectation(question)
     found = []
     for each in hopeful(question.profile.workload_class):
         made = made_of(each, MIND)
@@ -278,17 +264,7 @@ def _composed(question: Question, room: int) -> list[Candidate]:
         policy = question.policies.make(made)
         if why_not_allowed(policy, question.request) or policy.name in question.rejected:
             continue
-        found.append(
-            candidate(
-                policy,
-                {},
-                why=each.summary,
-                ratio=expected.ratio,
-                low=expected.low,
-                high=expected.high,
-                origin="search",
-            )
-        )
+        found.append(_expecting(question, policy, {}, each.summary))
     return found[: min(room, ONWARD_LOOKS)]
 
 
@@ -335,24 +311,11 @@ def fresh(question: Question, considered: Sequence[Consideration]) -> list[Candi
 
 def _candidates(question: Question, fitting: Sequence[Consideration]) -> list[Candidate]:
     """What won for a neighbour, the best policy's defaults, what is next to them, the second."""
-    expected = expectation(question)
     policies = question.policies
     best = policies[fitting[0].policy]
-
-    def expecting(policy: Policy, values: dict[str, int], why: str, *, rule: bool) -> Candidate:
-        return candidate(
-            policy,
-            values,
-            why=why,
-            ratio=expected.ratio,
-            low=expected.low,
-            high=expected.high,
-            origin="rule" if rule else "search",
-        )
-
-    firsts = [expecting(policies[c.policy], {}, c.reason, rule=True) for c in fitting]
-    around = [expecting(best, values, why, rule=False) for values, why in neighbours(best.manifest)]
-    found = [firsts[0], *around[:1], *firsts[1:2], *around[1:]]
+    firsts = [_expecting(question, policies[c.policy], {}, c.reason, "rule") for c in fitting]
+    steps = [_expecting(question, best, values, why) for values, why in neighbours(best.manifest)]
+    found = [firsts[0], *steps[:1], *firsts[1:2], *steps[1:]]
     won = neighbours_winner(question, best.name)
     if won is not None:
         found.insert(0, remembered(best, won, "won for a similar fingerprint"))
@@ -361,3 +324,23 @@ def _candidates(question: Question, fitting: Sequence[Consideration]) -> list[Ca
         for place, each in enumerate(found)
         if (each.policy, each.parameters) not in [(e.policy, e.parameters) for e in found[:place]]
     ]
+
+
+def _expecting(
+    question: Question,
+    policy: Policy,
+    values: Mapping[str, int],
+    why: str,
+    origin: Literal["rule", "search"] = "search",
+) -> Candidate:
+    """A candidate that is expected to do what the fitting policy does to this class."""
+    expected = expectation(question)
+    return candidate(
+        policy,
+        values,
+        why=why,
+        ratio=expected.ratio,
+        low=expected.low,
+        high=expected.high,
+        origin=origin,
+    )

@@ -16,6 +16,7 @@ from services.planner.minds.pairs import CONFIRM_PAIRS, SCREEN_PAIRS
 from services.planner.minds.rules import WORTH_TRYING, consider
 from services.planner.minds.search import around
 from shared.messages import Plan
+from shared.statistics import worsening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,7 +105,7 @@ def _vouched(question: Question, outcome: Outcome) -> Vouched | None:
 def _onward(question: Question, winner: Outcome) -> list[Candidate]:
     """One candidate beside a winner: what is told to be better, else an untried neighbour."""
     policy = question.policies[winner.policy]
-    lower = question.objective.direction == "lower"
+    direction = question.objective.direction
     known = [o for o in question.recollection.exact if o.policy == winner.policy]
     better = [
         outcome
@@ -112,10 +113,10 @@ def _onward(question: Question, winner: Outcome) -> list[Candidate]:
         if outcome.verdict != "revert"
         and outcome.parameters != winner.parameters
         and policy.manifest.is_whole(outcome.parameters)
-        and _gain(outcome, lower=lower) > _gain(winner, lower=lower) - math.log(ONWARD_GAIN)
+        and _worse(outcome, direction) < _worse(winner, direction) + math.log(ONWARD_GAIN)
     ]
     if better:
-        best = max(better, key=lambda each: _gain(each, lower=lower))
+        best = min(better, key=lambda each: _worse(each, direction))
         return [remembered(policy, best, "looked better than the winner")]
     tried = [outcome.parameters for outcome in known]
     whole = {**policy.manifest.defaults, **winner.parameters}
@@ -134,6 +135,5 @@ def _onward(question: Question, winner: Outcome) -> list[Candidate]:
     ][:1]
 
 
-def _gain(outcome: Outcome, *, lower: bool) -> float:
-    log = math.log(max(outcome.ratio, 1e-9))
-    return -log if lower else log
+def _worse(outcome: Outcome, direction: str) -> float:
+    return worsening(max(outcome.ratio, 1e-9), direction)

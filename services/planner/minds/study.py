@@ -8,8 +8,9 @@ comes to the same suggestions from the same question.
 from __future__ import annotations
 
 import hashlib
-import math
 from typing import TYPE_CHECKING, Any, Final
+
+from shared.statistics import worsening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,7 +102,7 @@ def _qualified(policy: str, values: dict[str, int]) -> dict[str, int]:
 def _known(question: Question, policies: Sequence[Policy]) -> Iterator[tuple[Point, float]]:
     """Points with their log ratios, below 0 is better; each once, of now before of then."""
     manifests = {each.name: each.manifest for each in policies}
-    sign = 1.0 if question.objective.direction == "lower" else -1.0
+    direction = question.objective.direction
     told = [
         (each.candidate.policy, each.candidate.parameters, each.ratio, each.harmful)
         for each in question.tried
@@ -117,7 +118,7 @@ def _known(question: Question, policies: Sequence[Policy]) -> Iterator[tuple[Poi
         if manifest is None or point in seen or not manifest.is_whole(values):
             continue
         seen.append(point)
-        loss = sign * math.log(max(ratio, 1e-9))
+        loss = worsening(max(ratio, 1e-9), direction)
         yield point, max(loss, 0.0) + HARM if harmful else loss
 
 
