@@ -22,10 +22,9 @@ from services.learner.judge import judge
 from services.learner.memory import Memory
 from services.planner.machine import Asked, Begin, News, Tick, accept, advance, sent
 from services.planner.minds import Mind, Question
-from services.planner.minds.tried import asked_of
 from services.planner.request import open_optimization
 from services.planner.tenants import tenancy
-from services.planner.thinking import first_plan, question_of
+from services.planner.thinking import next_plan, question_of
 from shared.errors import Problem
 from shared.messages import (
     BuildCommand,
@@ -161,9 +160,7 @@ class Life:
         """A plan, as the planner comes to it."""
         question = self._question()
         self._asked = self._asked or question
-        minds = asked_of(self._minds, self._state)
-        plan = await first_plan(minds, question, within_s=THINKING_S)
-        return replace(plan, generation=self._state.generation)
+        return await next_plan(self._minds, self._state, question, within_s=THINKING_S)
 
     def _question(self) -> Question:
         state = self._state

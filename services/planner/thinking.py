@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from services.planner.machine import Asked
 from services.planner.minds import Question
-from services.planner.minds.tried import asked_of, rejected_in, tried_in
+from services.planner.minds.tried import rejected_in, tried_in
 from services.planner.minds.walls import MIND_S, MOST_PLANS, ask
 from shared import attributes as names
 from shared.errors import BusError, CoxswainError, PlanError
@@ -108,8 +108,7 @@ class Thinking:
             question_of(state, recollection, self._policies.without(orders.retired)),
             preferred=preferred(self._policies, orders),
         )
-        plan = await first_plan(asked_of(self._minds, state), question, within_s=MIND_S)
-        return replace(plan, generation=state.generation)
+        return await next_plan(self._minds, state, question, within_s=MIND_S)
 
     async def _recall(self, state: Optimization) -> Recollection:
         """What is known; without a learner we plan from the profile alone."""
@@ -163,7 +162,26 @@ def preferred(policies: Catalogue, orders: Orders) -> list[str]:
     ]
 
 
-async def first_plan(minds: Sequence[Mind], question: Question, *, within_s: float) -> Plan:
+async def next_plan(
+    minds: Sequence[Mind], state: Optimization, question: Question, *, within_s: float
+) -> Plan:
+    """The plan of this generation, by whoever is asked in it."""
+    plan = await _first_plan(asked_of(minds, state), question, within_s)
+    return replace(plan, generation=state.generation)
+
+
+def asked_of(minds: Sequence[Mind], state: Optimization) -> Sequence[Mind]:
+    """All of them, in their order; later on the one whose plan is carried out, and no other.
+
+    A planner of other settings may have taken over: then the last mind goes on, as ever.
+    """
+    if not state.generation or state.plan is None:
+        return minds
+    wanted = state.plan.mind
+    return [each for each in minds if each.name == wanted] or minds[-1:]
+
+
+async def _first_plan(minds: Sequence[Mind], question: Question, within_s: float) -> Plan:
     """The first mind's plan, or of the next one if it has none; a plan that says so if none has."""
     end_s = time.monotonic() + within_s
     cost = Cost()

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from services.planner.machine import Hold, Release, Tick, advance, sent
 from services.planner.machine.generations import MOST_GENERATIONS
-from services.planner.minds.tried import asked_of, rejected_in, tried_in
+from services.planner.minds.tried import rejected_in, tried_in
+from services.planner.thinking import asked_of
 from shared.messages import Plan, Problem
 from tests.planner.world import World, opened, plan
 

@@ -9,21 +9,7 @@ from services.planner.machine.generations import key
 from services.planner.minds.question import Tried
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from services.planner.minds.question import Mind
     from shared.optimization import Optimization, TrialRecord
-
-
-def asked_of(minds: Sequence[Mind], state: Optimization) -> Sequence[Mind]:
-    """All of them, in their order; later on the one whose plan is carried out, and no other.
-
-    A planner of other settings may have taken over: then the last mind goes on, as ever.
-    """
-    if not state.generation or state.plan is None:
-        return minds
-    wanted = state.plan.mind
-    return [each for each in minds if each.name == wanted] or minds[-1:]
 
 
 def tried_in(state: Optimization) -> list[Tried]:
