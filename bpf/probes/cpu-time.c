@@ -34,12 +34,7 @@ int on_switch(struct tracepoint__sched__sched_switch *args)
 			note(0, ns);
 			bpf_probe_read_kernel(&name.text, sizeof(name.text), args->prev_comm);
 			sum = by_name.lookup_or_try_init(&name, &nothing);
-			if (sum) {
-				__sync_fetch_and_add(&sum->count, 1);
-				__sync_fetch_and_add(&sum->total_ns, ns);
-			} else {
-				lose();
-			}
+			add_to(sum, ns);
 		}
 		if (state & WAITS_FOR_STORAGE)
 			mark(before, now_ns, 2);

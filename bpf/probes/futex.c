@@ -39,12 +39,7 @@ int on_exit(struct tracepoint__syscalls__sys_exit_futex *args)
 	note(0, ns);
 	bpf_get_current_comm(&name.text, sizeof(name.text));
 	sum = by_name.lookup_or_try_init(&name, &nothing);
-	if (sum) {
-		__sync_fetch_and_add(&sum->count, 1);
-		__sync_fetch_and_add(&sum->total_ns, ns);
-	} else {
-		lose();
-	}
+	add_to(sum, ns);
 	since.delete(&tid);
 	return 0;
 }

@@ -36,12 +36,7 @@ int on_waking(struct tracepoint__sched__sched_waking *args)
 	note(0, ns);
 	bpf_probe_read_kernel(&name.text, sizeof(name.text), args->comm);
 	sum = by_name.lookup_or_try_init(&name, &nothing);
-	if (sum) {
-		__sync_fetch_and_add(&sum->count, 1);
-		__sync_fetch_and_add(&sum->total_ns, ns);
-	} else {
-		lose();
-	}
+	add_to(sum, ns);
 	since.delete(&tid);
 	return 0;
 }

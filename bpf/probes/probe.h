@@ -85,6 +85,17 @@ static __always_inline void add(int at, u64 value)
 		*figure += value;
 }
 
+/* The same into a sum of a table; 0 where the table had no room for one. */
+static __always_inline void add_to(struct sum *sum, u64 ns)
+{
+	if (!sum) {
+		lose();
+		return;
+	}
+	__sync_fetch_and_add(&sum->count, 1);
+	__sync_fetch_and_add(&sum->total_ns, ns);
+}
+
 /* One time that something took, into a spread. */
 static __always_inline void note(int spread, u64 ns)
 {

@@ -47,12 +47,7 @@ int on_switch(struct tracepoint__sched__sched_switch *args)
 
 		note(0, ns);
 		sum = edges.lookup_or_try_init(&pending->edge, &nothing);
-		if (sum) {
-			__sync_fetch_and_add(&sum->count, 1);
-			__sync_fetch_and_add(&sum->total_ns, ns);
-		} else {
-			lose();
-		}
+		add_to(sum, ns);
 		woken.delete(&after);
 	}
 	return 0;
