@@ -237,6 +237,23 @@ def promoted(end: Ending) -> int | None:
     return end.pairs if end.verdict == "promote" else None
 
 
+SLIGHT = "drift of 4 % over the trial"
+"""Of no account in six pairs."""
+
+NOISES = {
+    "normal, 2 %": (white(0.02), 0.0),
+    "normal, 20 %": (white(0.2), 0.0),
+    "Student's t with 3 degrees of freedom": (heavy(0.05), 0.0),
+    "one in ten disturbed, up to 3 x": (spikes(0.05), 0.0),
+    SLIGHT: (ramp(0.02, 0.04), 0.0),
+    "drift of 40 % over the trial": (ramp(0.02, 0.40), 0.0),
+    "random walk as large as the noise": (wander(0.02, 0.02), 0.0),
+    "neighbouring pairs correlated by 0.2": (white(0.0), 0.2),
+    "neighbouring pairs correlated by 0.4": (white(0.0), 0.4),
+}
+"""What disturbs a pair, and how far pairs follow the one before."""
+
+
 def noises(count: int) -> None:
     """Nothing differs: wrong promotions, wrong reverts, and how often a bound itself is wrong."""
     spec = TrialSpec(
@@ -247,17 +264,7 @@ def noises(count: int) -> None:
         "| promoting bound ever wrong | reverting bound ever wrong |"
     )
     print("|---|---|---|---|---|")
-    for name, (noise, follow) in {
-        "normal, 2 %": (white(0.02), 0.0),
-        "normal, 20 %": (white(0.2), 0.0),
-        "Student's t with 3 degrees of freedom": (heavy(0.05), 0.0),
-        "one in ten disturbed, up to 3 x": (spikes(0.05), 0.0),
-        "drift of 4 % over the trial": (ramp(0.02, 0.04), 0.0),
-        "drift of 40 % over the trial": (ramp(0.02, 0.40), 0.0),
-        "random walk as large as the noise": (wander(0.02, 0.02), 0.0),
-        "neighbouring pairs correlated by 0.2": (white(0.0), 0.2),
-        "neighbouring pairs correlated by 0.4": (white(0.0), 0.4),
-    }.items():
+    for name, (noise, follow) in NOISES.items():
         simulated = list(trials(f"noise {name}", spec, noise, count, follow=follow))
         ends = [ending(spec, trial.pairs).verdict for trial in simulated]
         low = high = 0
@@ -342,16 +349,9 @@ def again(count: int) -> None:
         "| six, and ten remembered ones 20 % better, pooled | the usual trial promotes |"
     )
     print("|---|---|---|---|---|")
-    for name, (noise, follow) in {
-        "normal, 2 %": (white(0.02), 0.0),
-        "normal, 20 %": (white(0.2), 0.0),
-        "Student's t with 3 degrees of freedom": (heavy(0.05), 0.0),
-        "one in ten disturbed, up to 3 x": (spikes(0.05), 0.0),
-        "drift of 40 % over the trial": (ramp(0.02, 0.40), 0.0),
-        "random walk as large as the noise": (wander(0.02, 0.02), 0.0),
-        "neighbouring pairs correlated by 0.2": (white(0.0), 0.2),
-        "neighbouring pairs correlated by 0.4": (white(0.0), 0.4),
-    }.items():
+    for name, (noise, follow) in NOISES.items():
+        if name == SLIGHT:
+            continue
         simulated = list(trials(f"again {name}", usual, noise, count, follow=follow))
         ends = [ending(fresh, trial.pairs[:LOOK_AGAIN]).verdict for trial in simulated]
         earlier = trials(f"earlier {name}", usual, noise, count, effect=math.log(0.8))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 
 import pytest
 from msgspec.structs import replace
@@ -25,7 +24,7 @@ from shared.messages import (
 )
 from shared.policies import Catalogue, made_name
 from shared.subjects import Subjects
-from tests.planner.paper_fleet import FLEET, POLICY, Minds, PaperFleet, working
+from tests.planner.paper_fleet import POLICY, Minds, PaperFleet, working
 from tests.planner.test_embedded import outcome, question, told
 
 POLICIES = Catalogue.load()
@@ -150,14 +149,6 @@ def test_a_preference_orders_what_would_be_tried_and_lifts_nothing_else() -> Non
 
 
 # On a bus ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def fleet(bus: Bus) -> AsyncIterator[PaperFleet]:
-    fleet = PaperFleet(bus)
-    await fleet.join(*FLEET)
-    yield fleet
-    await fleet.stop()
 
 
 def request(*policies: str) -> OptimizeRequest:
