@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from services.learner.memory import candidate
 from shared import fingerprint
 from shared.messages import Calibrated
-from shared.statistics import mean
+from shared.statistics import mean, worsening
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,8 +82,8 @@ def _miss(outcome: Outcome) -> float:
 
 def _worse(outcome: Outcome) -> float:
     """How much worse than predicted, as a log: below 0 it was better."""
-    log = math.log(outcome.ratio / outcome.predicted_ratio)
-    return -log if fingerprint.direction(outcome.fingerprint) == "higher" else log
+    direction = fingerprint.direction(outcome.fingerprint)
+    return worsening(outcome.ratio / outcome.predicted_ratio, direction)
 
 
 def _order(outcome: Outcome) -> tuple[int, int, float]:
