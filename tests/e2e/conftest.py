@@ -11,10 +11,5 @@ from tests.e2e.fleet import Fleet
 @pytest.fixture(scope="package")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two lab hosts and all services; every test of this folder uses the same."""
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    started = fleet.cox("up", "--detach", "--hosts", "2", timeout_s=1500)
-    try:
-        assert started.returncode == 0, started.stderr
+    with Fleet(tmp_path_factory.mktemp("fleet")).up(2) as fleet:
         yield fleet
-    finally:
-        fleet.cox("down", timeout_s=120)

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -57,6 +57,16 @@ class Fleet:
             timeout=timeout_s,
             check=False,
         )
+
+    @contextmanager
+    def up(self, hosts: int) -> Iterator[Fleet]:
+        """With all services and so many lab hosts, as long as this lasts."""
+        started = self.cox("up", "--detach", "--hosts", str(hosts), timeout_s=1500)
+        try:
+            assert started.returncode == 0, started.stderr
+            yield self
+        finally:
+            self.cox("down", timeout_s=120)
 
     @property
     def state(self) -> FleetState:

@@ -21,13 +21,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]
 @pytest.fixture
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A fleet of its own, as a bench has it: on another one, planners have claimed the host."""
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    started = fleet.cox("up", "--detach", "--hosts", "1", timeout_s=1500)
-    try:
-        assert started.returncode == 0, started.stderr
+    with Fleet(tmp_path_factory.mktemp("fleet")).up(1) as fleet:
         yield fleet
-    finally:
-        fleet.cox("down", timeout_s=120)
 
 
 async def test_a_pair_is_measured_once_and_a_broken_trial_is_told(

@@ -37,12 +37,8 @@ def asking_fleet(model: MessagesApi, tmp_path_factory: pytest.TempPathFactory) -
     """One lab host, and a planner that asks this model first."""
     fleet = Fleet(tmp_path_factory.mktemp("asking"))
     fleet.environment |= {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": model.url}
-    started = fleet.cox("up", "--detach", "--hosts", "1", timeout_s=1500)
-    try:
-        assert started.returncode == 0, started.stderr
+    with fleet.up(1):
         yield fleet
-    finally:
-        fleet.cox("down", timeout_s=120)
 
 
 async def test_what_a_model_writes_is_loaded_judged_and_remembered(
